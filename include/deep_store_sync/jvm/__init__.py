@@ -1,0 +1,1 @@
+"""What runs in the JVM inside this process: Pinot's segment library."""

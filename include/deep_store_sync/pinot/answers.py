@@ -1,0 +1,152 @@
+"""What the controller answers, as typed values: pure functions over decoded JSON.
+
+Shapes are those of Pinot 1.5.1 (`pinot-controller`); where 1.3 and 1.4 answer less, that is named. A function that
+meets another shape raises ValueError, TypeError, KeyError or AttributeError, and the client says which call it was.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from deep_store_sync.model import Lineage, SegmentRecord, ServerAnswer
+from deep_store_sync.pinot.activity import ReloadJob, ReloadStatus
+from deep_store_sync.pinot.zk_metadata import segment_record
+
+Json = dict[str, Any]
+
+
+def version(body: Json) -> str:
+    """The controller's version out of the components' versions, without a build suffix."""
+    for component in ("pinot-controller", "pinot-spi", "pinot-common", *sorted(body)):
+        if found := re.match(r"\d+\.\d+\.\d+(-SNAPSHOT)?", str(body.get(component) or "")):
+            return found.group()
+    raise ValueError
+
+
+def host_and_port(body: Json) -> tuple[str, int | None]:
+    """Host and plain admin port of an instance. Old instances have their role before the host name."""
+    host, port = body["hostName"].removeprefix("Server_"), body.get("adminPort")
+    return (f"[{host}]" if ":" in host else host), port if isinstance(port, int) and port > 0 else None
+
+
+def tls_admin_port(body: Json) -> int | None:
+    """The TLS admin port out of an instance's ZooKeeper node."""
+    port = str(body["simpleFields"].get("adminHttpsPort", ""))
+    return int(port) if port.isdecimal() and int(port) > 0 else None
+
+
+def created_ms(body: Json, kind: str) -> int | None:
+    """The creation time out of a table's stats."""
+    try:
+        created = datetime.strptime(body[kind]["creationTime"], "%Y%m%dT%H%M%SZ")
+    except (ValueError, KeyError, TypeError):
+        return None
+    return int(created.replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def ideal_state(body: Json, kind: str) -> dict[str, dict[str, str]] | None:
+    """Segment to server to state; None where the table is not there."""
+    states = body.get(kind)
+    if states is None:
+        return None
+    return {segment: dict(servers.items()) for segment, servers in states.items()}
+
+
+def lineage(body: Json | None) -> Lineage:
+    """The segments of lineage entries; a table without any has an empty answer.
+
+    Pinot does not query `segmentsFrom` of a completed entry, nor `segmentsTo` of one that is in progress or reverted
+    (`SegmentLineageUtils`). What is not queried any more counts as replaced.
+    """
+    in_progress: set[str] = set()
+    replaced: set[str] = set()
+    for entry in ((body or {}).get("lineageEntries") or {}).values():
+        old, new = entry["segmentsFrom"], entry["segmentsTo"]
+        if entry["state"] == "COMPLETED":
+            replaced.update(old)
+        elif entry["state"] == "REVERTED":
+            replaced.update(new)
+        else:
+            in_progress.update(old, new)
+    return Lineage(frozenset(in_progress), frozenset(replaced))
+
+
+def segments(body: Json) -> list[SegmentRecord]:
+    """ZooKeeper metadata of all segments, by name."""
+    return [segment_record(name, fields) for name, fields in sorted(body.items())]
+
+
+def server_answers(body: Json) -> dict[str, ServerAnswer]:
+    """What each server that answered says of its segments."""
+    return {server: _server_answer(answer) for server, answer in body.items()}
+
+
+def _server_answer(answer: Json) -> ServerAnswer:
+    listed = answer.get("staleSegmentList")
+    if answer["validResponse"] is not True or listed is None:
+        return ServerAnswer(valid=False, error=str(answer.get("errorMessage") or "validResponse is false"))
+    stale = {
+        str(entry["segmentName"]): str(entry.get("reason") or "no reason given")
+        for entry in listed
+        if entry.get("stale") is not False
+    }
+    return ServerAnswer(valid=True, stale=stale)
+
+
+def need_reload(body: Json) -> dict[str, bool]:
+    """Whether each server that answered would change something in a reload."""
+    return {server: bool(answer["needReload"]) for server, answer in body["serverToSegmentsCheckReloadList"].items()}
+
+
+def reload_jobs(body: Json, table: str) -> list[ReloadJob]:
+    """The reload jobs of a table. Several segment names are joined with a bar (`SEGMENT_NAME_SEPARATOR`)."""
+    return [
+        ReloadJob(
+            id=id_,
+            table=table,
+            submitted_ms=_count(job.get("submissionTimeMs")),
+            segments=tuple(name for name in (job.get("segmentName") or "").split("|") if name),
+            instance=job.get("instanceName"),
+            messages=_count(job.get("messageCount")),
+        )
+        for id_, job in sorted(body.items())
+    ]
+
+
+def reload_status(body: Json) -> ReloadStatus:
+    """How far a reload job is. `status` and `failureCount` came with 1.5."""
+    elapsed = body.get("timeElapsedInMinutes")
+    return ReloadStatus(
+        status=body.get("status"),
+        total=_count(body["totalSegmentCount"]),
+        succeeded=_count(body["successCount"]),
+        failed=_count(body.get("failureCount")),
+        unanswered=_count(body.get("totalServerCallsFailed")) or 0,
+        age_ms=int(elapsed * 60_000) if isinstance(elapsed, int | float) else None,
+    )
+
+
+def reload_job_id(text: str) -> str | None:
+    """The job's id in the answer to a reload, or None.
+
+    The answer for one segment is a sentence, that for a table JSON; either comes inside a JSON object's `status`
+    (`PinotTableReloadService`).
+    """
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = text
+    if not isinstance(body, dict):
+        found = re.search(r"reload job id:\s*([^\s,\"']+)", str(body))
+        return found.group(1) if found else None
+    if isinstance(job := body.get("reloadJobId"), str):
+        return job
+    inner = (value if isinstance(value, str) else json.dumps(value) for value in body.values())
+    return next((job for value in inner if (job := reload_job_id(value))), None)
+
+
+def _count(value: Any) -> int | None:
+    return None if value is None else int(value)

@@ -1,0 +1,1 @@
+"""Bringing rebuilt segments to the cluster: quietly or by refresh, with proof, with a stamp."""

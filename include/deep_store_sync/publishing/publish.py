@@ -1,0 +1,83 @@
+"""The third step of a run: publish a batch in waves.
+
+What only has to be stamped goes first and at once; what is published goes in waves of `waveSegments`, each of which is
+proven to be loaded before the next one begins.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+
+from deep_store_sync.model import Outcome, PlannedSegment, Published, RebuildResult, Rebuilt, Servers
+from deep_store_sync.publishing.wave import Item, WavePublisher, ended
+from deep_store_sync.services import Services
+from deep_store_sync.workspace import Workspace
+
+_ENDED: Mapping[Rebuilt, Outcome] = {
+    Rebuilt.NOT_ELIGIBLE: Outcome.NOT_ELIGIBLE,
+    Rebuilt.LOST_RACE: Outcome.LOST_RACE,
+    Rebuilt.FAILED: Outcome.FAILED,
+}
+
+
+def upload_and_refresh(
+    services: Services,
+    plan_url: str,
+    batch_id: str,
+    rebuilt_url: str,
+    *,
+    log: logging.Logger,
+    should_stop: Callable[[], str | None] = lambda: None,
+) -> str:
+    """Publish what a batch rebuilt. `should_stop` gives the reason while the kill switch is on.
+
+    A segment that cannot be published gets its outcome, and the others go on. What is done is stored after each wave,
+    so that it is known even if this does not come to its end.
+
+    Returns:
+        URL of the results (`Published` rows, one for each segment of the batch).
+
+    Raises:
+        PinotError: the controller does not answer, so that no decision can be made.
+        DeepStoreError: plan or results cannot be read or written.
+    """
+    workspace = Workspace.of_plan(services.store, plan_url)
+    workspace.forget_results(batch_id, "published", "stamped")
+    plan = workspace.read_plan()
+    rebuilt = {result.segment: result for result in workspace.read_results("rebuilt", batch_id, RebuildResult) or ()}
+    rows = [row for row in plan.segments if row.batch == batch_id]
+    results: list[Published] = []
+    in_sync: list[Item] = []
+    work: list[Item] = []
+    for row in rows:
+        result = rebuilt.get(row.segment)
+        if result is None:
+            results.append(Published(row.segment, Outcome.FAILED, f"{rebuilt_url} has no result for it", crc=row.crc))
+        elif result.status in _ENDED:
+            results.append(ended(row, result, _ENDED[result.status], result.message))
+        elif result.status is Rebuilt.UNCHANGED and row.servers is not Servers.STALE:
+            in_sync.append((row, result))
+        else:
+            work.append((row, result))
+    publisher = WavePublisher(services, workspace, plan, log)
+    results += publisher.only_stamp(in_sync, should_stop)
+    for wave in _waves(work, services.settings.wave_segments):
+        results += publisher.publish(wave, should_stop)
+        workspace.write_results("published", batch_id, results, Published)
+        log.info("%d of %d segments of %s done", len(results), len(rows), batch_id)
+    _log_outcomes(results, log)
+    return workspace.write_results("published", batch_id, results, Published)
+
+
+def _waves(work: Sequence[Item], size: int) -> Iterator[list[tuple[PlannedSegment, RebuildResult]]]:
+    rest = iter(work)
+    while wave := list(islice(rest, size)):
+        yield wave
+
+
+def _log_outcomes(results: Sequence[Published], log: logging.Logger) -> None:
+    for result in results:
+        details = ", ".join(filter(None, [result.mode and str(result.mode), result.message]))
+        log.info("%s: %s%s", result.segment, result.outcome, f" ({details})" if details else "")

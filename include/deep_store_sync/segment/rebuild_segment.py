@@ -1,0 +1,211 @@
+"""One segment on its way through a batch: fetched, rebuilt and verified, staged.
+
+Three steps, each of which may run while another segment is in another one. Between them a segment is a folder of its
+own in the work folder, with the object's archive beside it until the rebuilt segment is verified.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deep_store_sync.errors import RebuildError
+from deep_store_sync.jvm.engine import SegmentEngine
+from deep_store_sync.jvm.values import compare_values
+from deep_store_sync.model import Action, Plan, PlannedSegment, RebuildResult, Rebuilt, Servers
+from deep_store_sync.segment.archive import Compression, pack, read_metadata, unpack
+from deep_store_sync.segment.schema_check import reasons_to_regenerate
+from deep_store_sync.segment.segment_files import (
+    METADATA_PROPERTIES,
+    CreationMeta,
+    SegmentLayout,
+    files_dir,
+    parse_layout,
+    write_creation_meta,
+)
+from deep_store_sync.segment.verify import Changes, Fingerprint, Rewrite, compare, take_fingerprint
+from deep_store_sync.store.deep_store import DeepStore
+from deep_store_sync.store.object_mark import read_mark
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A segment that is on disk and wants to be rebuilt.
+
+    `unfinished` says that the object is an earlier push of ours of which ZooKeeper does not know yet.
+    """
+
+    planned: PlannedSegment
+    result: RebuildResult
+    folder: Path
+    archive: Path
+    segment_dir: Path
+    compression: Compression
+    meta: CreationMeta
+    original: Fingerprint
+    unfinished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A rebuilt and verified segment that wants to be staged. Without a folder, the archive is staged as it is."""
+
+    result: RebuildResult
+    folder: Path
+    archive: Path
+    segment_dir: Path | None
+    compression: Compression
+
+
+def fetch(store: DeepStore, plan: Plan, planned: PlannedSegment, folder: Path) -> Fetched | RebuildResult:
+    """Download a segment and unpack it into a folder of its own, unless it turns out that nothing is to be rebuilt.
+
+    Raises:
+        RebuildError: config or schema ask for what preprocessing cannot do.
+        DeepStoreSyncError: the object cannot be read, or is no archive of this segment.
+    """
+    result = RebuildResult(planned.segment, Rebuilt.FAILED, crc=planned.crc)
+    started = time.monotonic()
+    found = store.head(planned.url)
+    result = replace(result, etag=found.etag, object_bytes=found.size)
+    if found.archived:
+        message = f"the object is in the archived storage class {found.storage_class}: restore it first"
+        return replace(result, status=Rebuilt.NOT_ELIGIBLE, message=message)
+    folder.mkdir()
+    archive = folder / "object"
+    store.download(planned.url, archive, if_match=found.etag)
+    creation_meta, properties = read_metadata(archive, planned.segment)
+    meta, layout = CreationMeta.from_bytes(creation_meta), parse_layout(properties)
+    result = replace(
+        result,
+        object_crc=meta.crc,
+        new_crc=meta.crc,
+        creation_ms=planned.creation_ms or meta.creation_ms,
+        data_crc=meta.data_crc,
+        metadata_properties=properties,
+        download_s=time.monotonic() - started,
+    )
+    mark = read_mark(found.metadata)
+    unfinished = mark is not None and mark.unfinished(zookeeper_crc=planned.crc, object_crc=meta.crc)
+    refused = _refusal(planned, meta, layout, unfinished)
+    if refused:
+        return replace(result, status=Rebuilt.NOT_ELIGIBLE, message=refused)
+    if planned.action is Action.RELOAD and not unfinished:
+        return replace(result, status=Rebuilt.RELOAD)
+    reasons = reasons_to_regenerate(layout, plan.table_config, plan.schema)
+    if reasons:
+        raise RebuildError(
+            f"needs the segment regenerated: {'; '.join(reasons)}. Re-ingest it, or take the change of config or "
+            "schema back"
+        )
+    unpacked = unpack(archive, folder, planned.segment)
+    result = replace(result, download_s=time.monotonic() - started)
+    started = time.monotonic()
+    original = take_fingerprint(unpacked.dir)
+    return Fetched(
+        planned,
+        replace(result, verify_s=time.monotonic() - started),
+        folder,
+        archive,
+        unpacked.dir,
+        unpacked.compression,
+        meta,
+        original,
+        unfinished,
+    )
+
+
+def _refusal(planned: PlannedSegment, meta: CreationMeta, layout: SegmentLayout, unfinished: bool) -> str | None:
+    if layout.name != planned.segment:
+        return f"the object holds the segment {layout.name!r} by its own metadata: pushing it would change that one"
+    if planned.segment.endswith("v3"):
+        # Pinot 1.5.1, SegmentLocalFSDirectory.getSegmentPath: it looks for the files of format v3 beside that folder.
+        return "its name ends in v3, and Pinot loads no columns of such a segment: ingest it under another name"
+    if layout.rows == 0:
+        return "the segment has no rows: Pinot refuses to have it pushed"
+    if meta.crc != planned.crc and not unfinished:
+        return (
+            f"the object's CRC is {meta.crc}, not ZooKeeper's {planned.crc}: somebody's push may be under way, or was "
+            "cut short; the next run looks again"
+        )
+    return None
+
+
+def rebuild(engine: SegmentEngine, plan: Plan, fetched: Fetched) -> Ready | RebuildResult:
+    """Bring a fetched segment to the plan's config and schema, and verify it.
+
+    Raises:
+        RebuildError: it cannot be done.
+        VerificationError: the rebuilt segment does not hold what the original holds.
+    """
+    planned, result, segment_dir = fetched.planned, fetched.result, fetched.segment_dir
+    started = time.monotonic()
+    changed = engine.preprocess(segment_dir, plan.table_config, plan.schema, planned.tier)
+    result = replace(result, rebuild_s=time.monotonic() - started)
+    changes = Changes()
+    if changed:
+        started = time.monotonic()
+        changes = compare(fetched.original, take_fingerprint(segment_dir), _value_comparison(engine, fetched))
+        result = replace(result, verify_s=result.verify_s + time.monotonic() - started)
+    if not changes.changes:
+        if not fetched.unfinished:
+            return replace(result, status=Rebuilt.UNCHANGED)
+        message = "the object is as the config wants it, and ZooKeeper has not been told of it yet"
+        staged = replace(result, status=Rebuilt.CHANGED, message=message, staged_crc=fetched.meta.crc)
+        return Ready(staged, fetched.folder, fetched.archive, None, fetched.compression)
+    started = time.monotonic()
+    crc = engine.crc(segment_dir)
+    # Keeping the CRC leaves every server at its local copy: right only where all are known to have the same indexes in
+    # theirs. Publishing decides; this only makes it rare that the archive has to be written once more.
+    quiet = planned.servers is Servers.CLEAN and not changes.invisible and not fetched.unfinished
+    staged_crc = fetched.meta.crc if quiet else crc
+    write_creation_meta(segment_dir, replace(fetched.meta, crc=staged_crc, creation_ms=result.creation_ms))
+    result = replace(
+        result,
+        status=Rebuilt.CHANGED,
+        new_crc=crc,
+        staged_crc=staged_crc,
+        changes=changes.changes,
+        invisible_changes=changes.invisible,
+        metadata_properties=(files_dir(segment_dir) / METADATA_PROPERTIES).read_bytes(),
+        rebuild_s=result.rebuild_s + time.monotonic() - started,
+    )
+    fetched.archive.unlink()
+    return Ready(result, fetched.folder, fetched.archive, segment_dir, fetched.compression)
+
+
+def _value_comparison(engine: SegmentEngine, fetched: Fetched) -> Callable[[tuple[str, ...]], dict[str, Rewrite]]:
+    """Compares with the original, unpacked once more from its archive: only rewritten columns need that."""
+
+    def compare_with_original(columns: tuple[str, ...]) -> dict[str, Rewrite]:
+        folder = fetched.folder / "original"
+        folder.mkdir()
+        try:
+            original = unpack(fetched.archive, folder, fetched.planned.segment)
+            return compare_values(engine, original.dir, fetched.segment_dir, columns)
+        finally:
+            shutil.rmtree(folder)
+
+    return compare_with_original
+
+
+def stage(store: DeepStore, ready: Ready, staged_url: str) -> RebuildResult:
+    """Pack a rebuilt segment as its object was packed, and leave it in the workspace.
+
+    Raises:
+        DeepStoreSyncError: it cannot be written.
+    """
+    started = time.monotonic()
+    if ready.segment_dir is not None:
+        pack(ready.segment_dir, ready.archive, ready.compression)
+        shutil.rmtree(ready.segment_dir)
+    store.write_workspace(staged_url, ready.archive)
+    return replace(
+        ready.result,
+        staged_url=staged_url,
+        staged_bytes=ready.archive.stat().st_size,
+        stage_s=time.monotonic() - started,
+    )

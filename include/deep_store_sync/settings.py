@@ -1,0 +1,339 @@
+"""A table's settings: one YAML file a table, in camelCase, validated here.
+
+`load_tables` reads a folder and never fails for a single file: what is wrong with it comes back as a `BrokenTable`
+beside the tables that are right. A message names the file, the field and the remedy.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import zoneinfo
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from croniter import croniter
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from deep_store_sync.errors import ConfigError
+
+_TABLE = re.compile(r"[\w.\-]{1,200}_(OFFLINE|REALTIME)")
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
+_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _table(value: str) -> str:
+    if not _TABLE.fullmatch(value):
+        raise ValueError(f"{value!r} is not a table name with its type, as Pinot's controller lists it")
+    return value
+
+
+def _cron(value: str) -> str:
+    if len(value.split()) != 5 or not croniter.is_valid(value):
+        raise ValueError(f"{value!r} is not a cron expression of five fields")
+    return value
+
+
+def _timezone(value: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{value!r} is not a time zone of the IANA database") from None
+    return value
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a duration is a number with a unit")
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        value = float(match[1]) * _DURATION_UNITS[match[2]]
+    if isinstance(value, (int, float)):
+        value = timedelta(seconds=value)
+    if not isinstance(value, timedelta):
+        raise ValueError(f"{value!r} is not a duration: ms, s, m, h and d are the units, a bare number is seconds")
+    if value <= timedelta(0):
+        raise ValueError("a duration is above zero")
+    return value
+
+
+def _s3_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("s3", "s3a") or not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(f"{value!r} is not an S3 URL of the form s3://bucket/folder")
+    return value.rstrip("/")
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+S3Url = Annotated[str, AfterValidator(_s3_url)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class EngineSettings(_Settings):
+    """Pinot's segment library, which rebuilds segments in a JVM inside the task's process."""
+
+    jars: Path | None = Field(default=None, examples=["/opt/pinot/lib"])
+    """Folder with the jars of the cluster's Pinot version. Null: where `DEEP_STORE_SYNC_PINOT_JARS` or `PINOT_HOME`
+    point, else the cache."""
+
+    heap: Annotated[ByteSize, Field(ge=64 * 1024**2)] = Field(
+        default=ByteSize(1024**3), examples=["1GiB"], validate_default=True
+    )
+    """Largest Java heap, in bytes or with a unit. Raise it for segments with large dictionaries or star-trees."""
+
+    allow_version_mismatch: bool = False
+    """Rebuild although the jars are of another Pinot version than the cluster. For a rolling upgrade only."""
+
+
+class TableSync(_Settings):
+    """Everything that can be set for one table.
+
+    Sizes are bytes or carry a unit (`50GiB`), durations are seconds or carry one (`6h`).
+    """
+
+    table: Annotated[str, AfterValidator(_table)] = Field(examples=["flights_OFFLINE"])
+    """The table's name with its type, `_OFFLINE` or `_REALTIME`, and with its database if it has one
+    (`sales.flights_OFFLINE`)."""
+
+    schedule: Annotated[str, AfterValidator(_cron)] | None = Field(default="0 3 * * *", examples=["0 3 * * *"])
+    """When the table is synced: cron, five fields. Null: only when somebody starts it."""
+
+    timezone: Annotated[str, AfterValidator(_timezone)] = Field(default="UTC", examples=["Europe/Berlin"])
+    """Time zone of the schedule, by its IANA name."""
+
+    start_date: date = Field(default=date(2024, 1, 1), examples=["2024-01-01"])
+    """First day of the schedule. Missed runs are never caught up, so it only matters if it is in the future; a
+    backfill may go before it."""
+
+    controller_connection: str = Field(default="pinot_controller_default", min_length=1)
+    """Airflow connection of type `pinot_controller`."""
+
+    aws_connection: str = Field(default="aws_default", min_length=1)
+    """Airflow connection of type `aws`, for the deep store and the workspace."""
+
+    deep_store_prefixes: Annotated[tuple[S3Url, ...], Field(min_length=1)] = Field(
+        examples=[["s3://bucket/controller-data"]]
+    )
+    """Where the table's segments may lie. A segment whose download URL is elsewhere is not eligible: nothing outside
+    is ever written."""
+
+    workspace: S3Url = Field(examples=["s3://bucket/deep-store-sync"])
+    """Folder for plans, results, staged archives and backups. It must lie outside the deep store: Pinot cleans up
+    what it finds there."""
+
+    audit_budget: ByteSize = Field(default=ByteSize(50 * 1024**3), examples=["50GiB"], validate_default=True)
+    """Bytes that a run may download to look into segments that no server reports as stale. A table that is only ever
+    run on schedule converges at this pace. 0: only what the servers report, until a run with forceReload."""
+
+    max_deferred_share: float = Field(default=0.0, ge=0, le=1, examples=[0.05])
+    """Share of the eligible segments, 0 to 1, that a run may defer because servers did not answer, before the run
+    fails."""
+
+    batch_bytes: Annotated[ByteSize, Field(gt=0)] = Field(
+        default=ByteSize(4 * 1024**3), examples=["4GiB"], validate_default=True
+    )
+    """Size of a batch, the unit of parallel work, in bytes of archives. A larger segment is a batch of its own."""
+
+    batch_segments: PositiveInt = 50
+    """Segments in a batch at most. A run has 1,000 batches at most: where that is too few, batches grow beyond both
+    limits."""
+
+    wave_segments: PositiveInt = 10
+    """Segments of a batch that are published at once, before waiting until every server has loaded them. Lower it if
+    servers struggle to download, raise it for many small segments."""
+
+    proof_timeout: Duration = Field(default=timedelta(seconds=300), examples=["300s"])
+    """How long to wait until the servers are seen to have loaded a wave. After that the run goes on and reports the
+    rest as unproven."""
+
+    reload_give_up_after: Duration = Field(default=timedelta(hours=6), examples=["6h"])
+    """Age at which a server reload that never completes is no longer waited for."""
+
+    backup: Literal["copy", "none"] = Field(default="copy", examples=["copy"])
+    """What happens before an object is overwritten: `copy` keeps the old one in the workspace, `none` keeps nothing."""
+
+    engine: EngineSettings = Field(default=EngineSettings())
+    """Pinot's segment library."""
+
+    controller_timeout: Duration = Field(default=timedelta(seconds=60), examples=["60s"])
+    """How long a call to the controller may take. Raise it for tables with very many segments."""
+
+    server_timeout: Duration = Field(default=timedelta(seconds=30), examples=["30s"])
+    """How long a call to a server's admin port may take."""
+
+    pool: str | None = Field(default=None, examples=["deep_store_sync"])
+    """Airflow pool of the batches' tasks, to bound them over all tables. It has to exist. Null: the default pool."""
+
+    retries: int = Field(default=3, ge=0, examples=[3])
+    """Tries after the first one for a task that failed for a reason that may pass. Other failures are never tried
+    again."""
+
+    max_active_batches: PositiveInt | None = Field(default=None, examples=[4])
+    """Batches of a run that are worked on at once. Null: as many as Airflow has slots for."""
+
+    @model_validator(mode="after")
+    def _workspace_is_outside(self) -> TableSync:
+        workspace = _folder(self.workspace)
+        for prefix in self.deep_store_prefixes:
+            folder = _folder(prefix)
+            if workspace.startswith(folder) or folder.startswith(workspace):
+                raise ValueError(
+                    f"workspace: {self.workspace} and the deep store's {prefix} lie within one another; give the "
+                    "workspace a folder of its own, since Pinot deletes what it does not know in a deep-store folder"
+                )
+        return self
+
+
+def _folder(url: str) -> str:
+    """Bucket and key with a closing slash, whatever the scheme."""
+    return url.partition("://")[2].rstrip("/") + "/"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTable:
+    """A table file that is right."""
+
+    path: Path
+    settings: TableSync
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenTable:
+    """A table file that is wrong.
+
+    `message` names the file, each wrong field and the remedy, a line each. `table` is the table, where that can be
+    read.
+    """
+
+    path: Path
+    message: str
+    table: str | None = None
+
+
+def load_tables(folder: Path) -> list[LoadedTable | BrokenTable]:
+    """Reads every `*.yaml` and `*.yml` of a folder, in the order of their names.
+
+    Raises:
+        ConfigError: the folder is not there.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder; DEEP_STORE_SYNC_TABLES has to name the one with the table files")
+    tables: list[LoadedTable | BrokenTable] = []
+    owners: dict[str, Path] = {}
+    for path in sorted(p for p in folder.iterdir() if p.suffix in (".yaml", ".yml") and not p.name.startswith(".")):
+        table = load_table(path)
+        if isinstance(table, LoadedTable):
+            name = table.settings.table
+            if name in owners:
+                message = f"{path}: table: {name} is already set in {owners[name].name}; keep one of the two files"
+                table = BrokenTable(path, message, name)
+            else:
+                owners[name] = path
+        tables.append(table)
+    return tables
+
+
+def load_table(path: Path) -> LoadedTable | BrokenTable:
+    """Reads one file."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        return BrokenTable(path, f"{path}: not valid YAML: {_yaml_problem(error)}")
+    except (OSError, UnicodeDecodeError) as error:
+        return BrokenTable(path, f"{path}: cannot be read: {error}; it has to be a readable UTF-8 file")
+    if not isinstance(content, dict):
+        return BrokenTable(path, f"{path}: empty, or no mapping; it holds settings such as 'table: flights_OFFLINE'")
+    try:
+        return LoadedTable(path, TableSync.model_validate(content, by_alias=True, by_name=False))
+    except ValidationError as error:
+        table = content.get("table")
+        legible = table if isinstance(table, str) and _TABLE.fullmatch(table) else None
+        return BrokenTable(path, "\n".join(f"{path}: {problem}" for problem in _problems(error)), legible)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Plain YAML, in which a key that is given twice is an error and not a silent choice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key} is given twice; keep one", problem_mark=key_node.start_mark)
+            if isinstance(key, str):
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or 'cannot be parsed'}"
+    return " ".join(str(error).split())
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    """One line for each wrong field: the field as it is spelled in the file, what is wrong, the remedy."""
+    details = error.errors(include_url=False)
+    for detail in details:
+        location = detail["loc"]
+        if location and any(other["loc"][: len(location)] == location != other["loc"] for other in details):
+            continue  # what is wrong is an item of it, and that is said in its own line
+        field = ".".join(str(part) for part in location)
+        if not location:  # a rule over several fields names them itself
+            yield detail["msg"].removeprefix("Value error, ")
+        elif detail["type"] == "extra_forbidden":
+            known = _names(location[:-1])
+            near = difflib.get_close_matches(str(location[-1]), known, n=1)
+            remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            yield f"{field}: unknown setting; {remedy}"
+        elif detail["type"] == "missing":
+            yield f"{field}: required, and not given{_example(location)}"
+        else:
+            message = detail["msg"].removeprefix("Value error, ").removesuffix(".")
+            shown = "" if repr(detail["input"]) in message else f" (it is {detail['input']!r})"
+            yield f"{field}: {message[0].lower()}{message[1:]}{shown}{_example(location)}"
+
+
+def _model(location: tuple[int | str, ...]) -> type[BaseModel]:
+    return EngineSettings if location[:1] == ("engine",) else TableSync
+
+
+def _names(location: tuple[int | str, ...]) -> list[str]:
+    return [to_camel(name) for name in _model(location).model_fields]
+
+
+def _example(location: tuple[int | str, ...]) -> str:
+    """A right value for the field, said as a remedy; empty where none is known."""
+    model = _model(location[:-1]) if len(location) > 1 and location[0] == "engine" else TableSync
+    name = location[1] if model is EngineSettings else location[0]
+    for field, info in model.model_fields.items():
+        if to_camel(field) == name and info.examples:
+            example = info.examples[0]
+            return f"; give {yaml.safe_dump(example, default_flow_style=True).splitlines()[0]}, for example"
+    return ""

@@ -1,0 +1,304 @@
+"""The deep store: objects in S3 or a store that speaks S3, overwritten by compare-and-set only."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from deep_store_sync.errors import (
+    DeepStoreAccessError,
+    DeepStoreError,
+    DeepStoreUnavailableError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+)
+from deep_store_sync.store.multipart import file_parts, object_parts, upload_in_parts
+from deep_store_sync.store.object_info import ObjectInfo, bare_etag, object_info, quoted_etag
+from deep_store_sync.store.object_url import object_url, parse_url
+from deep_store_sync.store.store_errors import translated
+from deep_store_sync.store.store_probe import probe
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+__all__ = ["DeepStore", "ObjectInfo", "object_url", "parse_url"]
+
+# What one PutObject or CopyObject takes (S3: "Uploading and copying objects", 5 GB is 5 GiB).
+_ONE_REQUEST = 5 * 1024**3
+_PART = 64 * 1024**2
+_COPIED_PART = 512 * 1024**2
+_CHUNK = 1024**2
+_DOWNLOAD_TRIES = 3
+
+_GRANTS = {
+    "FULL_CONTROL": "GrantFullControl",
+    "READ": "GrantRead",
+    "READ_ACP": "GrantReadACP",
+    "WRITE_ACP": "GrantWriteACP",
+}
+
+
+class DeepStore:
+    """Reads and writes objects by URL. Safe to use from several threads, as boto3's clients are.
+
+    The client is used as it is configured. Its own retries are welcome: where a conditional write was refused only
+    after botocore had sent it again, the refusal may be the doing of the first try, and counts as an unknown outcome
+    (`store_errors.translated`).
+
+    Besides what each method names, all raise: DeepStoreUnavailableError (no usable answer; for a write, the outcome is
+    unknown), DeepStoreAccessError (credentials, permissions), ObjectNotFoundError (no such bucket), DeepStoreError (any
+    other refusal), and ConfigError for a URL that is none.
+    """
+
+    def __init__(self, client: S3Client, *, multipart_threshold: int = _ONE_REQUEST, part_bytes: int = _PART) -> None:
+        """Objects above `multipart_threshold` bytes are written and copied in parts, of `part_bytes` at least."""
+        self._client = client
+        self.multipart_threshold = min(multipart_threshold, _ONE_REQUEST)
+        self._part_bytes = part_bytes
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def head(self, url: str) -> ObjectInfo:
+        """An object's attributes.
+
+        Raises:
+            ObjectNotFoundError: there is no such object.
+        """
+        bucket, key = parse_url(url)
+        with translated("HeadObject", url):
+            return object_info(url, self._client.head_object(Bucket=bucket, Key=key))
+
+    def exists(self, url: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            self.head(url)
+        except ObjectNotFoundError:
+            return False
+        return True
+
+    def download(self, url: str, path: Path, *, if_match: str | None = None) -> ObjectInfo:
+        """Stream an object into a file.
+
+        A body that is cut short is fetched again, and a file that is not whole is not left behind.
+
+        Raises:
+            ObjectChangedError: its ETag is not `if_match`.
+            ObjectNotFoundError: there is no such object.
+        """
+        try:
+            with path.open("wb") as file:
+                return self._fetch(url, file, if_match)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def read(self, url: str) -> bytes:
+        """An object's bytes, for objects that fit into memory.
+
+        Raises:
+            ObjectNotFoundError: there is no such object.
+        """
+        buffer = io.BytesIO()
+        self._fetch(url, buffer, None)
+        return buffer.getvalue()
+
+    def _fetch(self, url: str, sink: IO[bytes], if_match: str | None) -> ObjectInfo:
+        for left in reversed(range(_DOWNLOAD_TRIES)):
+            try:
+                return self._fetch_once(url, sink, if_match)
+            except DeepStoreUnavailableError:
+                if not left:
+                    raise
+            sink.seek(0)
+            sink.truncate()
+        raise AssertionError("unreachable")
+
+    def _fetch_once(self, url: str, sink: IO[bytes], if_match: str | None) -> ObjectInfo:
+        bucket, key = parse_url(url)
+        condition: dict[str, Any] = {"IfMatch": quoted_etag(if_match)} if if_match else {}
+        with translated("GetObject", url):
+            answer = self._client.get_object(Bucket=bucket, Key=key, **condition)
+            info = object_info(url, answer)
+            got = 0
+            with answer["Body"] as body:
+                if if_match and info.etag != bare_etag(if_match):
+                    raise ObjectChangedError(
+                        f"GetObject {url}: the object has ETag {info.etag}, not {if_match} as before"
+                    )
+                while chunk := body.read(_CHUNK):
+                    sink.write(chunk)
+                    got += len(chunk)
+        if got != info.size:
+            raise DeepStoreUnavailableError(f"GetObject {url}: the body ended after {got} of {info.size} bytes")
+        return info
+
+    def list(self, prefix_url: str) -> Iterator[ObjectInfo]:
+        """The objects whose key begins with the URL's, in the store's order, page by page."""
+        bucket, prefix = parse_url(prefix_url)
+        with translated("ListObjectsV2", prefix_url):
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                for entry in page.get("Contents", []):
+                    yield object_info(object_url(bucket, entry["Key"]), entry)
+
+    # --- the workspace -----------------------------------------------------------------------------------------------
+
+    def write_workspace(self, url: str, body: bytes | Path) -> str:
+        """Write an object whatever is there; returns its ETag. A segment is never written so, but with `replace`."""
+        bucket, key = parse_url(url)
+        if isinstance(body, Path) and body.stat().st_size > self.multipart_threshold:
+            return bare_etag(
+                upload_in_parts(self._client, url, file_parts(body, self._part_bytes), attributes={}, condition={})
+            )
+        with translated("PutObject", url), _opened(body) as data:
+            return bare_etag(self._client.put_object(Bucket=bucket, Key=key, Body=data)["ETag"])
+
+    def create(self, url: str, body: bytes) -> bool:
+        """Write an object unless there is one; returns whether this call wrote it.
+
+        Where a try of ours may have arrived without an answer, the object is read back and compared: make the body
+        unlike anybody else's.
+        """
+        bucket, key = parse_url(url)
+        try:
+            with translated("PutObject", url, conditional_write=True):
+                self._client.put_object(Bucket=bucket, Key=key, Body=body, IfNoneMatch="*")
+        except ObjectChangedError:
+            return False
+        except DeepStoreUnavailableError:
+            with suppress(ObjectNotFoundError):
+                return self.read(url) == body
+            raise
+        return True
+
+    def delete(self, url: str) -> None:
+        """Remove an object. It is no error when there is none."""
+        bucket, key = parse_url(url)
+        with translated("DeleteObject", url):
+            self._client.delete_object(Bucket=bucket, Key=key)
+
+    def copy(self, source_url: str, target_url: str, *, source_etag: str) -> None:
+        """Copy an object inside the store with its attributes, metadata and tags, over what is at the target.
+
+        Not every store looks at a condition on the source (moto does not), so the source is looked at again afterwards.
+
+        Raises:
+            ObjectChangedError: the source's ETag is not `source_etag`. Nothing is left at the target.
+            ObjectNotFoundError: there is no such source.
+        """
+        source = self._unchanged(source_url, source_etag)
+        bucket, key = parse_url(source_url)
+        target_bucket, target_key = parse_url(target_url)
+        etag = quoted_etag(source_etag)
+        if source.size > self.multipart_threshold:
+            parts = object_parts(
+                bucket, key, etag, source.size, max(self._part_bytes, min(self.multipart_threshold, _COPIED_PART))
+            )
+            attributes = source.attributes() | {"Metadata": dict(source.metadata)} | self._tagging(source)
+            upload_in_parts(self._client, target_url, parts, attributes=attributes, condition={})
+        else:
+            placed = {k: v for k, v in source.attributes().items() if not k.startswith(("Content", "Cache"))}
+            copy_object: Any = self._client.copy_object
+            with translated("CopyObject", f"{source_url} to {target_url}"):
+                copy_object(
+                    Bucket=target_bucket,
+                    Key=target_key,
+                    CopySource={"Bucket": bucket, "Key": key},
+                    CopySourceIfMatch=etag,
+                    **placed,
+                )
+        try:
+            self._unchanged(source_url, source_etag)
+        except (ObjectChangedError, ObjectNotFoundError):
+            self.delete(target_url)
+            raise
+
+    def _unchanged(self, url: str, etag: str) -> ObjectInfo:
+        found = self.head(url)
+        if found.etag != bare_etag(etag):
+            raise ObjectChangedError(
+                f"HeadObject {url}: the object has ETag {found.etag}, not {bare_etag(etag)} as before"
+            )
+        return found
+
+    # --- segments ----------------------------------------------------------------------------------------------------
+
+    def replace(self, url: str, body: Path, *, if_match: str, like: ObjectInfo, metadata: Mapping[str, str]) -> str:
+        """Overwrite the object that has this ETag; returns the new ETag.
+
+        The new object takes content headers, storage class, encryption, user metadata, tags and grants from `like`;
+        `metadata` is merged into the user metadata (keys: lower case and hyphens, values: ASCII). Grants that may not
+        be read are not kept.
+
+        Raises:
+            ObjectChangedError: the object has another ETag. Nothing was changed.
+            ObjectNotFoundError: the object is gone. Nothing was changed.
+            WriteConflictError: the store could not decide between concurrent writes. The same call may succeed later.
+            DeepStoreAccessError: also when the object has tags that may not be read: they would be lost.
+            DeepStoreUnavailableError: the outcome is unknown: read the object's metadata back.
+        """
+        bucket, key = parse_url(url)
+        attributes = (
+            like.attributes() | {"Metadata": {**like.metadata, **metadata}} | self._tagging(like) | self._grants(like)
+        )
+        condition = {"IfMatch": quoted_etag(if_match)}
+        if body.stat().st_size > self.multipart_threshold:
+            parts = file_parts(body, self._part_bytes)
+            return bare_etag(upload_in_parts(self._client, url, parts, attributes=attributes, condition=condition))
+        put_object: Any = self._client.put_object
+        with translated("PutObject", url, conditional_write=True), body.open("rb") as file:
+            return bare_etag(put_object(Bucket=bucket, Key=key, Body=file, **attributes, **condition)["ETag"])
+
+    def probe(self, prefix_url: str, *, multipart: bool = False) -> None:
+        """Prove, on a small object under the prefix, that the store honours conditional writes; it is removed again.
+
+        Ask for `multipart` where objects above the multipart threshold will be overwritten.
+
+        Raises:
+            StoreCapabilityError: it does not.
+        """
+        probe(self._client, prefix_url, multipart=multipart)
+
+    def _tagging(self, like: ObjectInfo) -> dict[str, str]:
+        if like.tag_count == 0:
+            return {}
+        bucket, key = parse_url(like.url)
+        try:
+            with translated("GetObjectTagging", like.url):
+                tags = self._client.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]
+        except DeepStoreUnavailableError:
+            raise
+        except DeepStoreError as error:
+            if not like.tag_count:  # the store does not tell whether there are any, and does not serve them
+                return {}
+            raise DeepStoreAccessError(
+                f"{like.url} has {like.tag_count} tags that cannot be read and would be lost. Grant "
+                f"s3:GetObjectTagging and s3:PutObjectTagging ({error})"
+            ) from error
+        return {"Tagging": urlencode([(tag["Key"], tag["Value"]) for tag in tags])} if tags else {}
+
+    def _grants(self, like: ObjectInfo) -> dict[str, str]:
+        bucket, key = parse_url(like.url)
+        try:
+            with translated("GetObjectAcl", like.url):
+                acl: Any = self._client.get_object_acl(Bucket=bucket, Key=key)
+        except DeepStoreUnavailableError:
+            raise
+        except DeepStoreError:
+            return {}
+        grants, owner = acl.get("Grants", []), acl.get("Owner", {}).get("ID")
+        if all(grant["Permission"] == "FULL_CONTROL" and grant["Grantee"].get("ID") == owner for grant in grants):
+            return {}  # what every new object has; where ACLs are disabled, naming it would be refused
+        arguments: dict[str, list[str]] = {}
+        for grant in grants:
+            grantee = grant["Grantee"]
+            who = f'uri="{grantee["URI"]}"' if "URI" in grantee else f'id="{grantee.get("ID", "")}"'
+            arguments.setdefault(_GRANTS[grant["Permission"]], []).append(who)
+        return {argument: ", ".join(who) for argument, who in arguments.items()}
+
+
+def _opened(body: bytes | Path) -> IO[bytes]:
+    return body.open("rb") if isinstance(body, Path) else io.BytesIO(body)

@@ -1,0 +1,1 @@
+"""Hooks: connections of Airflow made into clients."""

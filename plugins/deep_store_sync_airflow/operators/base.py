@@ -1,0 +1,47 @@
+"""What the operators share: the table's settings, cancellation, and which batch a mapped instance works on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+from airflow.sdk import BaseOperator
+
+from deep_store_sync.settings import TableSync
+
+
+class Batch(TypedDict):
+    """What travels between tasks of a batch: its id, and the URL of the plan that it is a part of."""
+
+    id: str
+    plan: str
+
+
+class TableOperator(BaseOperator):
+    """A step of a table's run. A cancelled task stops at its next safe point: `stopping` is then true."""
+
+    ui_color = "#e8f3ee"
+
+    def __init__(self, *, settings: TableSync, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.settings = settings
+        self._killed = False
+
+    def on_kill(self) -> None:
+        """Asks the running step to stop. Airflow calls it when the task is cleared or marked, or its worker stops."""
+        self.log.warning("cancelled: stopping at the next safe point")
+        self._killed = True
+
+    def stopping(self) -> bool:
+        """Whether the task was cancelled."""
+        return self._killed
+
+
+class BatchOperator(TableOperator):
+    """A step of one batch. `batch` usually comes from mapping over what `FindStaleSegments` returns."""
+
+    template_fields: Sequence[str] = ("batch",)
+
+    def __init__(self, *, settings: TableSync, batch: Batch, **kwargs: Any) -> None:
+        super().__init__(settings=settings, **{"map_index_template": "{{ task.batch['id'] }}", **kwargs})
+        self.batch = batch

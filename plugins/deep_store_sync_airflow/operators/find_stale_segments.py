@@ -1,0 +1,35 @@
+"""The first step of a run."""
+
+from __future__ import annotations
+
+from airflow.sdk import Context
+
+from deep_store_sync_airflow.operators.base import Batch, TableOperator
+from deep_store_sync_airflow.run_request import run_request
+from deep_store_sync_airflow.services import airflow_errors, log, open_services
+
+PLAN_KEY = "plan"
+"""XCom key of the plan's URL: set even when there is nothing to do."""
+
+
+class FindStaleSegments(TableOperator):
+    """Decides every segment of the table, writes the plan, and returns the batches to work on.
+
+    Returns a list of `{"id": ..., "plan": url}`, empty in a dry run and when nothing is to be done. The plan's URL is
+    pushed under the key `plan` besides.
+    """
+
+    def execute(self, context: Context) -> list[Batch]:
+        """Makes the plan.
+
+        Raises:
+            AirflowFailException: the table, the connections or the run's configuration are wrong.
+            DeepStoreSyncError: controller or store did not answer: may pass.
+        """
+        from deep_store_sync.find import find_stale_segments
+
+        with airflow_errors(), open_services(self.settings) as services:
+            found = find_stale_segments(services, run_request(context), log=log)
+        context["ti"].xcom_push(key=PLAN_KEY, value=found.plan_url)
+        log.info("plan: %s", found.plan_url)
+        return [Batch(id=batch.id, plan=found.plan_url) for batch in found.batches]

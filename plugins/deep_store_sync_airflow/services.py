@@ -1,0 +1,86 @@
+"""From Airflow's connections to the core's services, and from the core's errors to Airflow's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from airflow.sdk import Variable
+from airflow.sdk.exceptions import AirflowFailException
+
+from deep_store_sync.errors import DeepStoreSyncError
+from deep_store_sync.settings import TableSync
+from deep_store_sync_airflow.hooks.pinot_controller import PinotControllerHook
+
+if TYPE_CHECKING:
+    from deep_store_sync.services import Services
+
+log = logging.getLogger("deep_store_sync")
+"""What the core logs to: it reaches the task's log."""
+
+STOP_VARIABLE = "deep_store_sync_stop"
+
+
+def controller_hook(settings: TableSync) -> PinotControllerHook:
+    """The hook for a table's controller, with the table's timeouts."""
+    return PinotControllerHook(
+        settings.controller_connection,
+        timeout_s=settings.controller_timeout.total_seconds(),
+        server_timeout_s=settings.server_timeout.total_seconds(),
+    )
+
+
+@contextmanager
+def open_services(settings: TableSync) -> Iterator[Services]:
+    """The core's services for a table, closed at the end.
+
+    Raises:
+        ConfigError: a connection is wrong.
+    """
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from deep_store_sync.services import Services
+    from deep_store_sync.store.deep_store import DeepStore
+
+    hook = controller_hook(settings)
+    with ExitStack() as stack:
+        controller = stack.enter_context(hook.get_conn())
+        servers = stack.enter_context(hook.get_server_client())
+        store = DeepStore(S3Hook(aws_conn_id=settings.aws_connection).get_conn())
+        yield Services(controller=controller, servers=servers, store=store, settings=settings)
+
+
+@contextmanager
+def airflow_errors() -> Iterator[None]:
+    """Lets an error that may pass through, to be tried again; any other fails the task for good with its message."""
+    try:
+        yield
+    except DeepStoreSyncError as error:
+        if error.transient:
+            raise
+        raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+
+
+def stop_reason(table: str) -> str | None:
+    """Why nothing of a table may be published now, or None: the kill switch.
+
+    It is an Airflow variable, `deep_store_sync_stop` for all tables or `deep_store_sync_stop__<table with type>` for
+    one. Any value but an empty one, `0`, `false`, `no` or `off` stops; the value is shown, so it can say why.
+    """
+    for name in (STOP_VARIABLE, f"{STOP_VARIABLE}__{table}"):
+        value = str(Variable.get(name, default="") or "").strip()
+        if value.lower() not in ("", "0", "false", "no", "off"):
+            return f"the Airflow variable {name} is set to {value!r}; delete it to go on"
+    return None
+
+
+@contextmanager
+def log_group(title: str) -> Iterator[None]:
+    """Folds what is logged inside, in Airflow's log view."""
+    log.info("::group::%s", title)
+    try:
+        yield
+    finally:
+        log.info("::endgroup::")

@@ -1,0 +1,1 @@
+"""Triggers: how it waits without a worker slot."""

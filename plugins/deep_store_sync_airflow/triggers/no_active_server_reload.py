@@ -1,0 +1,126 @@
+"""Asks the controller, now and then, whether a reload of a table is still under way."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from deep_store_sync.errors import DeepStoreSyncError, PinotUnavailableError
+from deep_store_sync.pinot.activity import ActivityReport, find_active_reloads
+from deep_store_sync.pinot.controller import ControllerClient
+from deep_store_sync_airflow.hooks.pinot_controller import PinotControllerHook
+from deep_store_sync_airflow.older_runs import count_active
+
+PATIENCE = 10
+"""Looks in a row that may find the controller unavailable before the trigger gives up."""
+
+
+class NoActiveServerReloadTrigger(BaseTrigger):
+    """Fires once no older run and no server reload of the table is active.
+
+    The event is `{"status": "clear", "log": [...]}`, or `{"status": "error", "transient": ..., "message": ..., "log":
+    [...]}`. It never fires before `poke_interval_s`.
+    """
+
+    def __init__(
+        self,
+        *,
+        table: str,
+        pinot_conn_id: str,
+        timeout_s: float,
+        give_up_after_ms: int,
+        poke_interval_s: float,
+        dag_id: str,
+        older_runs: list[str],
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.table = table
+        self.pinot_conn_id = pinot_conn_id
+        self.timeout_s = timeout_s
+        self.give_up_after_ms = give_up_after_ms
+        self.poke_interval_s = poke_interval_s
+        self.dag_id = dag_id
+        self.older_runs = older_runs
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """The class path and the arguments that make this trigger again."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "table": self.table,
+                "pinot_conn_id": self.pinot_conn_id,
+                "timeout_s": self.timeout_s,
+                "give_up_after_ms": self.give_up_after_ms,
+                "poke_interval_s": self.poke_interval_s,
+                "dag_id": self.dag_id,
+                "older_runs": self.older_runs,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Looks every interval, and yields one event."""
+        try:
+            async for event in self._events():
+                yield _event(event)
+        except DeepStoreSyncError as error:
+            message = f"{type(error).__name__}: {error}"
+            yield _event({"status": "error", "transient": error.transient, "message": message, "log": []})
+
+    async def _events(self) -> AsyncIterator[dict[str, Any]]:
+        failures = 0
+        ended: set[str] = set()
+        with await PinotControllerHook(self.pinot_conn_id, timeout_s=self.timeout_s).aget_conn() as controller:
+            while True:
+                await asyncio.sleep(self.poke_interval_s)
+                if await asyncio.to_thread(count_active, self.dag_id, self.older_runs):
+                    self.log.info("waiting for older runs of this DAG: %s", ", ".join(self.older_runs))
+                    continue
+                try:
+                    report = await asyncio.to_thread(look, controller, self.table, self.give_up_after_ms, ended)
+                except PinotUnavailableError as error:
+                    failures += 1
+                    self.log.warning("no answer on reloads, %d in a row: %s", failures, error)
+                    if failures == PATIENCE:
+                        raise
+                    continue
+                failures = 0
+                lines = describe(report)
+                for line in lines:
+                    self.log.info(line)
+                if not report.active:
+                    yield {"status": "clear", "log": lines}
+                    return
+
+
+def look(
+    controller: ControllerClient, table: str, give_up_after_ms: int, ended: set[str] | None = None
+) -> ActivityReport:
+    """The reloads of a table now. In `ended` the ids of jobs that need not be asked for again are kept between looks.
+
+    Raises:
+        PinotError: the controller does not answer, or there is no such table.
+    """
+    return find_active_reloads(
+        controller,
+        table,
+        now_ms=round(time.time() * 1000),
+        give_up_after_ms=give_up_after_ms,
+        table_created_ms=controller.table_created_ms(table),
+        ended=ended,
+    )
+
+
+def _event(payload: dict[str, Any]) -> TriggerEvent:
+    return TriggerEvent(payload)  # type: ignore[no-untyped-call]
+
+
+def describe(report: ActivityReport) -> list[str]:
+    """A line for every reload that is waited for, or no longer waited for."""
+    return [
+        *(f"a server reload is under way: {job.describe()}" for job in report.active),
+        *(f"no longer waiting for a server reload that never completed: {job.describe()}" for job in report.given_up),
+    ]

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from deep_store_sync.errors import ConfigError, PinotUnavailableError
+from deep_store_sync.settings import TableSync
+from deep_store_sync.store.deep_store import DeepStore
+from deep_store_sync_airflow.services import airflow_errors, open_services
+
+
+def test_services_come_from_the_connections(
+    settings: TableSync, controller: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = {
+        "conn_type": "aws",
+        "login": "an-access-key",
+        "password": "a-secret-key",
+        "extra": {"endpoint_url": "http://127.0.0.1:1", "region_name": "us-east-1"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(aws))
+    with open_services(settings) as services:
+        assert services.settings is settings
+        assert services.controller.version() == "1.5.1"
+        assert services.servers.segment_crcs(f"http://127.0.0.1:{controller.port}", "flights_OFFLINE") == {}
+        assert isinstance(services.store, DeepStore)
+        assert services.store._client.meta.endpoint_url == "http://127.0.0.1:1"
+
+
+def test_errors_become_airflows() -> None:
+    with pytest.raises(PinotUnavailableError), airflow_errors():
+        raise PinotUnavailableError("away")
+    with pytest.raises(AirflowFailException, match=r"^ConfigError: wrong$"), airflow_errors():
+        raise ConfigError("wrong")
+    with pytest.raises(KeyError), airflow_errors():
+        raise KeyError("a fault of ours")
