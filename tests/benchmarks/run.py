@@ -166,9 +166,10 @@ def watched(folder: Path) -> Iterator[list[float]]:
 
 def used(folder: Path) -> float:
     total = 0
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # it goes on working meanwhile
-            total += path.stat().st_blocks * 512
+    for parent, _, names in os.walk(folder):  # which passes over folders that go away meanwhile
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(parent, name).stat().st_blocks * 512
     return total
 
 

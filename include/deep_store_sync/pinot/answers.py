@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deep_store_sync.model import Lineage, SegmentRecord, ServerAnswer
-from deep_store_sync.pinot.activity import ReloadJob, ReloadStatus
+from deep_store_sync.pinot.reload_job import ReloadJob, ReloadStatus
 from deep_store_sync.pinot.zk_metadata import segment_record
 
 Json = dict[str, Any]

@@ -16,8 +16,8 @@ import httpx
 from deep_store_sync.errors import ConfigError, PinotAccessError, PinotNotFoundError, SegmentGoneError
 from deep_store_sync.model import Lineage, SegmentRecord, ServerAnswer
 from deep_store_sync.pinot import answers, push
-from deep_store_sync.pinot.activity import ReloadJob, ReloadStatus
 from deep_store_sync.pinot.http import Certificate, Http, address, part
+from deep_store_sync.pinot.reload_job import ReloadJob, ReloadStatus
 from deep_store_sync.pinot.zk_metadata import segment_record
 
 T = TypeVar("T")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -26,10 +25,10 @@ from deep_store_sync.errors import (
     PinotNotFoundError,
     PinotUnavailableError,
 )
+from deep_store_sync.quoting import excerpt, without_userinfo
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
-_EXCERPT = 200
 _NO_SUCH_CALL = "HTTP 404 Not Found"
 
 Certificate = str | tuple[str, str] | tuple[str, str, str]
@@ -230,11 +229,6 @@ def part(text: str) -> str:
     return encoded.replace(".", "%2E") if encoded in (".", "..") else encoded  # else taken for steps in the path
 
 
-def without_userinfo(url: str) -> str:
-    """A URL, or text with URLs in it, without user names, passwords and parameters."""
-    return re.sub(r"(?<=//)[^/@\s]*@", "", url).split("?", 1)[0]
-
-
 def address(url: str, auth: httpx.Auth | None) -> tuple[str, httpx.Auth | None]:
     """A base URL without credentials, and the auth to use: that which is given, else the credentials in the URL.
 
@@ -251,12 +245,6 @@ def address(url: str, auth: httpx.Auth | None) -> tuple[str, httpx.Auth | None]:
         given = httpx.URL(url)
         auth = httpx.BasicAuth(given.username, given.password)
     return without_userinfo(url).rstrip("/"), auth
-
-
-def excerpt(text: str, length: int = _EXCERPT) -> str:
-    """The beginning of a text, on one line."""
-    line = " ".join(text[: length * 4].split())
-    return line if len(line) <= length else line[:length] + "…"
 
 
 def _pinot_error(response: httpx.Response) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from deep_store_sync.decide import server_state
 from deep_store_sync.errors import DeepStoreSyncError, PinotNotFoundError
 from deep_store_sync.model import PlannedSegment, Servers
-from deep_store_sync.pinot.activity import ReloadStatus
+from deep_store_sync.pinot.reload_job import ReloadStatus
 from deep_store_sync.services import Services
 
 _POLL_S = 1.0

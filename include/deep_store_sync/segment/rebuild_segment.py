@@ -14,7 +14,6 @@ from pathlib import Path
 
 from deep_store_sync.errors import RebuildError
 from deep_store_sync.jvm.engine import SegmentEngine
-from deep_store_sync.jvm.values import compare_values
 from deep_store_sync.model import Action, Plan, PlannedSegment, RebuildResult, Rebuilt, Servers
 from deep_store_sync.segment.archive import Compression, pack, read_metadata, unpack
 from deep_store_sync.segment.schema_check import reasons_to_regenerate
@@ -26,6 +25,7 @@ from deep_store_sync.segment.segment_files import (
     parse_layout,
     write_creation_meta,
 )
+from deep_store_sync.segment.values import compare_values
 from deep_store_sync.segment.verify import Changes, Fingerprint, Rewrite, compare, take_fingerprint
 from deep_store_sync.store.deep_store import DeepStore
 from deep_store_sync.store.object_mark import read_mark

@@ -30,7 +30,7 @@ from deep_store_sync.errors import (
     StoreCapabilityError,
     WriteConflictError,
 )
-from deep_store_sync.pinot.http import excerpt, without_userinfo
+from deep_store_sync.quoting import excerpt, without_userinfo
 
 _BAD_CREDENTIALS = frozenset(
     {

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deep_store_sync.errors import PinotNotFoundError, PinotUnavailableError
-from deep_store_sync.pinot.activity import ReloadJob, ReloadStatus, active_reloads, find_active_reloads
+from deep_store_sync.pinot.activity import active_reloads, find_active_reloads
 from deep_store_sync.pinot.controller import ControllerClient
+from deep_store_sync.pinot.reload_job import ReloadJob, ReloadStatus
 
 TABLE = "flights_OFFLINE"
 NOW = 1_000_000

@@ -19,7 +19,8 @@ from deep_store_sync.errors import (
     PinotNotFoundError,
     PinotUnavailableError,
 )
-from deep_store_sync.pinot.http import Http, address, excerpt, part, tls, without_userinfo
+from deep_store_sync.pinot.http import Http, address, part, tls
+from deep_store_sync.quoting import excerpt, without_userinfo
 
 URL = "http://pinot:9000/version"
 

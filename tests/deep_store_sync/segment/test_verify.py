@@ -11,7 +11,6 @@ import pytest
 from tests.deep_store_sync.pinot_segments import SCHEMA, build_segment, engine, is_stale, rows, schema, table_config
 
 from deep_store_sync.errors import SegmentError, VerificationError
-from deep_store_sync.jvm.values import compare_values
 from deep_store_sync.segment.segment_files import (
     CreationMeta,
     files_dir,
@@ -19,6 +18,7 @@ from deep_store_sync.segment.segment_files import (
     read_index_map,
     write_creation_meta,
 )
+from deep_store_sync.segment.values import compare_values
 from deep_store_sync.segment.verify import Changes, Rewrite, compare, take_fingerprint
 
 COUNT = 400

@@ -1,0 +1,18 @@
+"""Quoting what others said in messages: short, on one line, and without what may be credentials."""
+
+from __future__ import annotations
+
+import re
+
+_EXCERPT = 200
+
+
+def excerpt(text: str, length: int = _EXCERPT) -> str:
+    """The beginning of a text, on one line."""
+    line = " ".join(text[: length * 4].split())
+    return line if len(line) <= length else line[:length] + "…"
+
+
+def without_userinfo(url: str) -> str:
+    """A URL, or text with URLs in it, without user names, passwords and parameters."""
+    return re.sub(r"(?<=//)[^/@\s]*@", "", url).split("?", 1)[0]
