@@ -128,13 +128,18 @@ def decide(
     return Decision(Action.DEFER, f"never stamped, and the servers' state is unknown: {servers_say}")
 
 
+def lies_in(url: str, prefixes: Collection[str]) -> bool:
+    """Whether a download URL lies below one of the deep store's `s3://…/` URLs."""
+    return any(url.startswith(prefix.rstrip("/") + "/") for prefix in prefixes)
+
+
 def _bad_url(record: SegmentRecord, prefixes: Collection[str], shared_urls: Collection[str]) -> str | None:
     url = record.url
     if not url:
         return "no download URL: servers hold the only copies"
     if url in shared_urls:
         return f"another segment has the same download URL {shown_url(url)}"
-    if not any(url.startswith(prefix.rstrip("/") + "/") for prefix in prefixes):
+    if not lies_in(url, prefixes):
         return f"its download URL {shown_url(url)} lies outside deepStorePrefixes"
     if not url.isascii():
         return f"its download URL {shown_url(url)} has characters that a push cannot carry: percent-encode them"

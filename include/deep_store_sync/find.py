@@ -9,12 +9,12 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
-from deep_store_sync.errors import ConfigError
+from deep_store_sync.decide import lies_in
+from deep_store_sync.errors import ConfigError, ObjectNotFoundError
 from deep_store_sync.model import Action, Plan, RunRequest
 from deep_store_sync.plan import WORK, Batch, Limits, TableState, batches, build_plan
 from deep_store_sync.services import Services
 from deep_store_sync.stamp import ETAG_KEY
-from deep_store_sync.store.deep_store import DeepStore
 from deep_store_sync.store.object_url import object_url, parse_url
 from deep_store_sync.workspace import Workspace
 
@@ -74,20 +74,27 @@ def read_table(services: Services) -> TableState:
         ideal_state=controller.ideal_state(table),
         answers=controller.stale(table),
         lineage=controller.lineage(table),
-        etags=_etags(services.store, [record.url for record in records if record.url and ETAG_KEY in record.custom]),
+        etags=_etags(services, [record.url for record in records if record.url and ETAG_KEY in record.custom]),
     )
 
 
-def _etags(store: DeepStore, urls: Collection[str]) -> dict[str, str]:
-    """ETag by URL, from listings of the folders that the objects lie in: a call for each thousand objects."""
+def _etags(services: Services, urls: Collection[str]) -> dict[str, str]:
+    """ETag by URL, from listings of the folders that the objects lie in, a call for each thousand objects there.
+
+    What lies outside the deep store now, or nowhere, is no object that a stamp could speak of.
+    """
     places = {}
     for url in urls:
-        with suppress(ConfigError):  # a URL that is not in S3 now has no object that a stamp could speak of
-            places[url] = parse_url(url)
+        if lies_in(url, services.settings.deep_store_prefixes):
+            with suppress(ConfigError):
+                places[url] = parse_url(url)
+    wanted = set(places.values())
     etags: dict[tuple[str, str], str] = {}
     for bucket, folder in sorted({(bucket, key.rpartition("/")[0]) for bucket, key in places.values()}):
-        for item in store.list(object_url(bucket, folder + "/" if folder else "")):
-            etags[parse_url(item.url)] = item.etag
+        with suppress(ObjectNotFoundError):
+            for item in services.store.list(object_url(bucket, folder + "/" if folder else "")):
+                if (place := parse_url(item.url)) in wanted:
+                    etags[place] = item.etag
     return {url: etags[place] for url, place in places.items() if place in etags}
 
 

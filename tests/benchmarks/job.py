@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,10 +39,10 @@ class Job:
 
 
 def perform(work: Callable[[Job], dict[str, Any]]) -> None:
-    """Read the job, do it, and tell what it came to with the largest memory that the process had."""
+    """Read the job, do it, and tell what it came to with the process's processor time and largest memory."""
     told = json.loads(sys.stdin.read())
     job = Job(**(told | {"gateway": S3Gateway(**told["gateway"])}))
     Path(job.workdir).mkdir(parents=True, exist_ok=True)
     answer = work(job)
     rss_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps(answer | {"rss_mb": round(rss_kib * 1024 / 1e6)}))
+    print(json.dumps(answer | {"rss_mb": round(rss_kib * 1024 / 1e6), "cpu_s": time.process_time()}))

@@ -22,18 +22,19 @@ from deep_store_sync.jvm.jars import read_jars
 def work(job: Job) -> dict[str, Any]:
     SegmentEngine.start(read_jars(Path(job.jars), job.jars), 4 << 30).attach()
     client = job.client()
-    seconds = []
+    seconds, cpu_seconds = [], []
     for segment in job.segments:
-        started = time.monotonic()
+        started, cpu_started = time.monotonic(), time.process_time()
         folder = Path(job.workdir) / segment
         (folder / "out").mkdir(parents=True)
         client.download_file(job.gateway.bucket, job.key(segment), str(folder / "in.tar.gz"))
         refresh(folder, segment)
         client.upload_file(str(folder / "out.tar.gz"), job.gateway.bucket, f"{job.prefix}/theirs/{segment}")
         seconds.append(time.monotonic() - started)
+        cpu_seconds.append(time.process_time() - cpu_started)
         size = (folder / "out.tar.gz").stat().st_size
         shutil.rmtree(folder)
-    return {"segments_s": seconds, "staged_mb": size / 1e6}
+    return {"segments_s": seconds, "segments_cpu_s": cpu_seconds, "staged_mb": size / 1e6}
 
 
 def refresh(folder: Path, segment: str) -> None:

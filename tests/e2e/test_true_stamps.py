@@ -10,13 +10,15 @@ from tests.e2e.kit import NEW_INDEXES, TABLE, Sync, add_indexes, outcomes
 
 from deep_store_sync.errors import PinotUnavailableError
 from deep_store_sync.find import find_stale_segments
-from deep_store_sync.model import Action, Outcome, PublishMode, RunRequest, SegmentOutcome
+from deep_store_sync.model import Action, DeferredBy, Outcome, PublishMode, RunRequest, SegmentOutcome
+from deep_store_sync.publishing import forced_reload
 from deep_store_sync.publishing.publish import upload_and_refresh
 from deep_store_sync.publishing.publish_segment import SegmentPublisher
 from deep_store_sync.publishing.stamping import stamp_batch
 from deep_store_sync.publishing.wave import WavePublisher
 from deep_store_sync.rebuild import rebuild_batch
 from deep_store_sync.report import write_report
+from deep_store_sync.store.object_mark import read_mark
 from deep_store_sync.workspace import Workspace
 
 SEGMENT, OTHER = "flights_2013-01", "flights_2013-02"
@@ -220,6 +222,89 @@ def test_a_retried_publish_ends_as_the_first_one_would_have(
     assert two.downloads() == dict.fromkeys(two.sandbox.servers, 0 if clean else 2)
     assert {view.stamped_by for view in two.look().values()} == {"the-run"}
     assert outcomes(two.run()) == {Outcome.SKIPPED}
+
+
+def test_a_retry_after_the_kill_switch_keeps_what_was_done(two: Sync, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan_url, batch, rebuilt = begun(two)
+    answers = iter([None, "deploying", "deploying", "deploying"])
+    upload_and_refresh(two.services, plan_url, batch, rebuilt, log=LOG, should_stop=lambda: next(answers))
+    published = upload_and_refresh(two.services, plan_url, batch, rebuilt, log=LOG, should_stop=lambda: "deploying")
+    stamp_batch(two.services, plan_url, batch, published, log=LOG)
+    rows = reported(two, plan_url)
+    done = [row for row in rows.values() if row.outcome is Outcome.SYNCED]
+    assert sorted(row.outcome for row in rows.values()) == [Outcome.DEFERRED, Outcome.SYNCED]
+    assert done[0].new_crc == two.look()[done[0].segment].crc != done[0].crc
+
+
+def test_a_retry_of_a_run_that_finished_another_runs_push_knows_its_own_work(
+    sync: Sync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync.sandbox.load_flights(months=[1])
+    add_indexes(sync.sandbox)
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentPublisher, "_push", die)
+        with pytest.raises(Died):
+            sync.run(run_id="the-dead-run")
+    plan_url, batch, rebuilt = begun(sync)
+    with monkeypatch.context() as patch:
+        patch.setattr(WavePublisher, "_prove", die)
+        with pytest.raises(Died):
+            upload_and_refresh(sync.services, plan_url, batch, rebuilt, log=LOG)
+    published = upload_and_refresh(sync.services, plan_url, batch, rebuilt, log=LOG)
+    stamp_batch(sync.services, plan_url, batch, published, log=LOG)
+    row = reported(sync, plan_url)[SEGMENT]
+    assert (row.outcome, row.mode) == (Outcome.SYNCED, PublishMode.REFRESH)
+    assert set(row.proven) == set(sync.sandbox.servers)
+
+
+def test_a_refused_retry_puts_the_old_object_back_without_our_mark(sync: Sync, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try 1 overwrites and dies, try 2 is refused: nothing may take the old bytes for the new ones afterwards."""
+    sandbox, store = sync.sandbox, sync.services.store
+    sandbox.load_flights(months=[1])
+    add_indexes(sandbox)
+    (record,) = sync.services.controller.segments(TABLE)
+    before = sync.look()[SEGMENT]
+    plan_url, batch, rebuilt = begun(sync)
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentPublisher, "_push", die)
+        with pytest.raises(Died):
+            upload_and_refresh(sync.services, plan_url, batch, rebuilt, log=LOG)
+    config = sandbox.table_config(TABLE)
+    config["quota"] = {"storage": "1K"}
+    sandbox.update_table_config(config)
+    upload_and_refresh(sync.services, plan_url, batch, rebuilt, log=LOG)
+    assert sync.look()[SEGMENT].content == before.content
+    assert read_mark(store.head(str(record.url)).metadata) is None
+    config["quota"] = None
+    sandbox.update_table_config(config)
+    assert outcomes(sync.run()) == {Outcome.SYNCED}
+    assert sync.look()[SEGMENT].indexes >= NEW_INDEXES
+
+
+def test_a_config_that_changes_while_servers_reload_makes_nothing_incurable(
+    sync: Sync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox = sync.sandbox
+    sandbox.load_flights(months=[1])
+    original = sandbox.table_config(TABLE)
+    sync.run(force=True)
+    add_indexes(sandbox)
+    sandbox.reload(TABLE)
+    sandbox.update_table_config(original)
+    status = forced_reload._status
+
+    def changed_when_reloaded(*args: Any) -> Any:
+        now = status(*args)
+        if now is not None and now.ended:
+            add_indexes(sandbox)
+        return now
+
+    with monkeypatch.context() as patch:
+        patch.setattr(forced_reload, "_status", changed_when_reloaded)
+        rows = sync.run()
+    assert (rows[SEGMENT].outcome, rows[SEGMENT].deferred_by) == (Outcome.DEFERRED, DeferredBy.DRIFT)
+    sandbox.update_table_config(original)
+    assert outcomes(sync.run()) <= {Outcome.SYNCED, Outcome.SKIPPED}
 
 
 def test_a_batch_that_is_done_again_forgets_what_it_said_before(two: Sync, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.e2e.kit import NEW_INDEXES, TABLE, Sync, add_indexes, outcomes
 
-from deep_store_sync.errors import DeepStoreUnavailableError, PinotUnavailableError, PushConflictError
+from deep_store_sync.errors import DeepStoreUnavailableError, PinotUnavailableError, PushConflictError, PushRefusedError
 from deep_store_sync.model import Outcome, PublishMode
 from deep_store_sync.pinot.controller import ControllerClient
 from deep_store_sync.services import Services
@@ -33,10 +33,14 @@ class FakeLossyController(ControllerClient):
     """The real controller, but the answers to the first pushes are lost."""
 
     lost = 1
+    then: Exception | None = None
+    """What the push after the lost ones gets, where it is not let through."""
     arrives = True
     error: type[Exception] = PinotUnavailableError
 
     def push_metadata(self, table: str, segment: str, **push: Any) -> None:
+        if type(self).lost <= 0 and self.then is not None:
+            raise self.then
         if type(self).lost <= 0:
             super().push_metadata(table, segment, **push)
             return
@@ -112,3 +116,21 @@ def test_a_push_without_an_answer_is_read_back_and_sent_again_only_if_it_did_not
     per_server = 1 if rows[SEGMENT].mode is PublishMode.REFRESH else 0
     assert stale.downloads() == dict.fromkeys(stale.sandbox.servers, per_server)
     assert outcomes(stale.run()) == {Outcome.SKIPPED}
+
+
+def test_a_refusal_after_a_lost_answer_is_not_the_answer(sync: Sync) -> None:
+    """The first push may still arrive, so the object is not put back under its feet."""
+    sync.sandbox.load_flights(months=[1])
+    add_indexes(sync.sandbox)
+
+    class Lossy(FakeLossyController):
+        arrives = False
+        then = PushRefusedError("403: the storage quota is used up")
+
+    with Lossy(sync.sandbox.controller_url) as controller:
+        services = Services(controller, sync.services.servers, sync.services.store, sync.settings)
+        rows = Sync(sync.sandbox, sync.workspace, sync.settings, services).run()
+    assert outcomes(rows) == {Outcome.FAILED}
+    assert "nothing is put back" in rows[SEGMENT].message
+    assert sync.look()[SEGMENT].indexes >= NEW_INDEXES
+    assert outcomes(sync.run()) == {Outcome.SYNCED}

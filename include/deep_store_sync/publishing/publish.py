@@ -44,8 +44,14 @@ def upload_and_refresh(
         DeepStoreError: plan or results cannot be read or written.
     """
     workspace = Workspace.of_plan(services.store, plan_url)
-    workspace.forget_results(batch_id, "published", "stamped")
+    workspace.forget_results(batch_id, "stamped")
     plan = workspace.read_plan()
+    # RebuildSegment forgets what was published before, so what is found is an earlier try's, of this very rebuild.
+    earlier = {
+        result.segment: result
+        for result in workspace.read_results("published", batch_id, Published) or ()
+        if result.outcome is Outcome.SYNCED
+    }
     rebuilt = {result.segment: result for result in workspace.read_results("rebuilt", batch_id, RebuildResult) or ()}
     rows = [row for row in plan.segments if row.batch == batch_id]
     results: list[Published] = []
@@ -53,7 +59,9 @@ def upload_and_refresh(
     work: list[Item] = []
     for row in rows:
         result = rebuilt.get(row.segment)
-        if result is None:
+        if row.segment in earlier:
+            results.append(earlier[row.segment])
+        elif result is None:
             results.append(Published(row.segment, Outcome.FAILED, f"{rebuilt_url} has no result for it", crc=row.crc))
         elif result.status in _ENDED:
             results.append(ended(row, result, _ENDED[result.status], result.message))

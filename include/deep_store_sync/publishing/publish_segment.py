@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,7 +33,7 @@ from deep_store_sync.model import PlannedSegment, PublishMode, RebuildResult, Se
 from deep_store_sync.segment.archive import metadata_archive, rewrite_creation_meta
 from deep_store_sync.segment.segment_files import CreationMeta
 from deep_store_sync.services import Services
-from deep_store_sync.stamp import read_stamp, stamp_map
+from deep_store_sync.stamp import RUN_KEY, read_stamp, stamp_map
 from deep_store_sync.store.deep_store import ObjectInfo
 from deep_store_sync.store.object_mark import ObjectMark, read_mark
 from deep_store_sync.workspace import Workspace
@@ -90,13 +90,14 @@ class SegmentPublisher:
 
         A retried task finds servers in another state than its first try did, so what was begun decides how it goes on.
         """
+        record, etag = seen.record, seen.object.etag
+        if record.crc is not None and record.crc != row.crc and record.custom.get(RUN_KEY) == self.run_id:
+            stamped = read_stamp(record.custom, record.crc, etag).table_hash == row.table_hash
+            return Written(etag, record.crc, 0) if stamped else None
         mark = read_mark(seen.object.metadata)
         if mark is None or mark.run != self.run_id or mark.table_hash != row.table_hash or mark.old_crc != row.crc:
             return None
-        if seen.record.crc == mark.new_crc != row.crc:
-            stamp = read_stamp(seen.record.custom, mark.new_crc, seen.object.etag)
-            return Written(seen.object.etag, mark.new_crc, 0) if stamp.table_hash == row.table_hash else None
-        if seen.object.etag == rebuilt.etag:
+        if record.crc != row.crc or etag == rebuilt.etag:
             return None
         return PublishMode.QUIET if mark.new_crc == mark.old_crc else PublishMode.REFRESH
 
@@ -152,7 +153,7 @@ class SegmentPublisher:
 
         The stamp names the ETag, so it vouches for nothing then, and the next run looks into the segment again.
         """
-        if self.look(row).object.etag != etag:
+        if self.services.store.head(row.url).etag != etag:
             raise DeepStoreSyncError(
                 f"somebody else overwrote {row.url} while this push was under way, and ZooKeeper has this push's CRC: "
                 "push the segment again from its source"
@@ -188,7 +189,7 @@ class SegmentPublisher:
                 self.sleep(wait_s)
             except (ObjectChangedError, ObjectNotFoundError, DeepStoreUnavailableError) as error:
                 # A refusal is also the answer to a request that was sent twice on the way and did arrive.
-                etag = self._read_back(row, mark)
+                etag = self._read_back(row, mark, before)
                 if etag is not None:
                     self.log.info("%s: the answer to the upload was lost or wrong, but it did arrive", row.segment)
                     return etag
@@ -197,13 +198,13 @@ class SegmentPublisher:
                 raise LostRaceError(f"the object {row.url} was overwritten or deleted meanwhile") from error
         raise AssertionError("the last try returns or raises")
 
-    def _read_back(self, row: PlannedSegment, mark: ObjectMark) -> str | None:
-        """The ETag of the object if it is the one that this run wrote."""
+    def _read_back(self, row: PlannedSegment, mark: ObjectMark, before: ObjectInfo) -> str | None:
+        """The ETag of the object if it is one that this run wrote after `before`."""
         try:
             found = self.services.store.head(row.url)
         except ObjectNotFoundError:
             return None
-        return found.etag if read_mark(found.metadata) == mark else None
+        return found.etag if found.etag != before.etag and read_mark(found.metadata) == mark else None
 
     def _push(
         self,
@@ -219,6 +220,7 @@ class SegmentPublisher:
         creation_ms = record.creation_ms if record.creation_ms is not None else rebuilt.creation_ms
         meta = CreationMeta(crc, creation_ms, rebuilt.data_crc)
         archive = metadata_archive(row.segment, meta.to_bytes(), rebuilt.metadata_properties)
+        unknown = False
         for wait_s in (0.5, 1.0, 2.0, None):
             try:
                 self.services.controller.push_metadata(
@@ -237,7 +239,17 @@ class SegmentPublisher:
                 if self._has(row, crc, custom):
                     return
                 raise LostRaceError(f"the segment was pushed again meanwhile: {error}") from error
+            except PushRefusedError as error:
+                if not unknown:
+                    raise
+                if self._has(row, crc, custom):
+                    return
+                # The refusal speaks of the last try alone: an earlier one may still arrive.
+                raise DeepStoreSyncError(
+                    f"{error}. An earlier try got no answer, so nothing is put back: the next run finishes the push"
+                ) from error
             except (PushConflictError, PinotUnavailableError, PinotAnswerError):
+                unknown = True
                 if self._has(row, crc, custom):
                     return
                 if wait_s is None:
@@ -264,7 +276,9 @@ class SegmentPublisher:
             archive = Path(folder) / "segment.tar"
             store.download(backup, archive, if_match=original.etag)
             try:
-                store.replace(row.url, archive, if_match=etag, like=like, metadata=original.metadata)
+                store.replace(
+                    row.url, archive, if_match=etag, like=replace(like, metadata={}), metadata=original.metadata
+                )
             except (ObjectChangedError, ObjectNotFoundError):
                 return "The object was overwritten by somebody else meanwhile, and left alone"
         return "The old object was put back"

@@ -41,7 +41,8 @@ Item = tuple[PlannedSegment, RebuildResult]
 # Uploads of a wave that run side by side. Each holds one archive on disk.
 _UPLOADS = 4
 
-_DRIFT = "table config or schema changed after the plan was made: left untouched, the next run plans anew"
+_DRIFT = "not published: table config or schema changed after the plan was made; the next run plans anew"
+_DRIFT_AFTER = "table config or schema changed while servers were reloading: the next run looks again"
 _NO_FORCED_DOWNLOAD = (
     "the deep store is in sync and servers are not, and on an upsert table with metadataTTL or deletedKeysTTL a forced "
     "download could bring expired rows back: reload the table on the servers"
@@ -205,14 +206,30 @@ class WavePublisher:
             log=self.log,
             overrides_by_tier={row.segment: has_tier_overrides(now.table_config, row.tier) for row in behind},
         )
+        drifted = self._drifted(behind) if any(take.servers is Servers.STALE for take in taken.values()) else set()
         results = []
         for result in published:
-            if result.segment in proofs:
+            if result.segment in drifted:
+                # Stale by another config than the one that the segment was built for says nothing of a cure.
+                result = replace(
+                    result,
+                    outcome=Outcome.DEFERRED,
+                    message=_DRIFT_AFTER,
+                    deferred_by=DeferredBy.DRIFT,
+                    downloads=len(replicas[result.segment]),
+                    pending=None,
+                )
+            elif result.segment in proofs:
                 result = _with_proof(result, proofs[result.segment])
             elif result.segment in taken:
                 result = _after_reload(result, taken[result.segment], replicas[result.segment])
             results.append(result)
         return results
+
+    def _drifted(self, rows: Sequence[PlannedSegment]) -> set[str]:
+        controller, table = self.services.controller, self.plan.table
+        hashes = TableHashes(controller.table_config(table), controller.schema(table))
+        return {row.segment for row in rows if hashes.current(row.tier) != row.table_hash}
 
     def _force_download(self, segment: str) -> None:
         force_download(self.services, self.plan.table, segment, self.log)
@@ -259,6 +276,8 @@ def _with_proof(result: Published, proof: Proof) -> Published:
             "download included: look at that server's log; it takes the segment from the deep store at its next start",
         )
     message = f"published; unproven on {', '.join(proof.silent)}, which gave no answer" if proof.silent else ""
+    if not proof.loaded and not proof.silent:
+        message = "published; no server is meant to host it now"
     return replace(result, proven=proof.loaded, unproven=proof.silent, message=message)
 
 
