@@ -133,6 +133,21 @@ def add_indexes(sandbox: Sandbox) -> None:
     sandbox.update_table_config(config)
 
 
+def leave_servers_behind(sync: Sync) -> dict[str, Any]:
+    """A stamped month of flights whose servers were reloaded for a config that was taken back; returns the config.
+
+    The deep store is current, and only a forced download brings the servers there.
+    """
+    sandbox = sync.sandbox
+    sandbox.load_flights(months=[1])
+    original = sandbox.table_config(TABLE)
+    assert outcomes(sync.run(force=True)) == {Outcome.STAMPED}
+    add_indexes(sandbox)
+    sandbox.reload(TABLE)
+    sandbox.update_table_config(original)
+    return original
+
+
 NEW_INDEXES = frozenset(
     {"origin.inverted_index", "carrier.inverted_index", "distance.range_index", "tailnum.bloom_filter"}
 )

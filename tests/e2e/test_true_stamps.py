@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import pytest
-from tests.e2e.kit import NEW_INDEXES, TABLE, Sync, add_indexes, outcomes
+from tests.e2e.kit import NEW_INDEXES, TABLE, Sync, add_indexes, leave_servers_behind, outcomes
 
 from deep_store_sync.errors import PinotUnavailableError
 from deep_store_sync.find import find_stale_segments
@@ -144,13 +144,8 @@ def test_a_table_that_comes_to_skip_preprocessing_is_not_published_quietly_on_it
 
 
 def test_a_forced_reload_that_fails_is_a_failure_and_not_incurable(sync: Sync) -> None:
-    sandbox, store = sync.sandbox, sync.services.store
-    sandbox.load_flights(months=[1])
-    original = sandbox.table_config(TABLE)
-    sync.run(force=True)
-    add_indexes(sandbox)
-    sandbox.reload(TABLE)
-    sandbox.update_table_config(original)
+    store = sync.services.store
+    leave_servers_behind(sync)
     (record,) = sync.services.controller.segments(TABLE)
     good = store.read(str(record.url))
 
@@ -224,7 +219,7 @@ def test_a_retried_publish_ends_as_the_first_one_would_have(
     assert outcomes(two.run()) == {Outcome.SKIPPED}
 
 
-def test_a_retry_after_the_kill_switch_keeps_what_was_done(two: Sync, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_retry_after_the_kill_switch_keeps_what_was_done(two: Sync) -> None:
     plan_url, batch, rebuilt = begun(two)
     answers = iter([None, "deploying", "deploying", "deploying"])
     upload_and_refresh(two.services, plan_url, batch, rebuilt, log=LOG, should_stop=lambda: next(answers))
@@ -285,12 +280,7 @@ def test_a_config_that_changes_while_servers_reload_makes_nothing_incurable(
     sync: Sync, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox = sync.sandbox
-    sandbox.load_flights(months=[1])
-    original = sandbox.table_config(TABLE)
-    sync.run(force=True)
-    add_indexes(sandbox)
-    sandbox.reload(TABLE)
-    sandbox.update_table_config(original)
+    original = leave_servers_behind(sync)
     status = forced_reload._status
 
     def changed_when_reloaded(*args: Any) -> Any:
@@ -307,7 +297,7 @@ def test_a_config_that_changes_while_servers_reload_makes_nothing_incurable(
     assert outcomes(sync.run()) <= {Outcome.SYNCED, Outcome.SKIPPED}
 
 
-def test_a_batch_that_is_done_again_forgets_what_it_said_before(two: Sync, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_is_done_again_forgets_what_it_said_before(two: Sync) -> None:
     plan_url, batch, rebuilt = begun(two)
     published = upload_and_refresh(two.services, plan_url, batch, rebuilt, log=LOG)
     stamp_batch(two.services, plan_url, batch, published, log=LOG)

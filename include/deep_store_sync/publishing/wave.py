@@ -103,14 +103,15 @@ class WavePublisher:
             self.log.warning("the kill switch is on (%s): %d segments are left as they are", reason, len(items))
             stopped = [ended(*item, Outcome.DEFERRED, f"stopped: {reason}", DeferredBy.STOPPED) for item in items]
             return stopped, [], {}
-        controller, table = self.services.controller, self.plan.table
-        table_config = controller.table_config(table)
-        hashes = TableHashes(table_config, controller.schema(table))
-        drifted = [item for item in items if hashes.current(item[0].tier) != item[0].table_hash]
+        drifted, table_config = self._drifted([row for row, _ in items])
         if drifted:
             self.log.warning("table config or schema changed: %d segments are dropped untouched", len(drifted))
-        held = [ended(*item, Outcome.DEFERRED, _DRIFT, DeferredBy.DRIFT) for item in drifted]
-        return held, [item for item in items if item not in drifted], table_config
+        held = [
+            ended(row, result, Outcome.DEFERRED, _DRIFT, DeferredBy.DRIFT)
+            for row, result in items
+            if row.segment in drifted
+        ]
+        return held, [(row, result) for row, result in items if row.segment not in drifted], table_config
 
     def _now(self, items: Sequence[Item], table_config: Mapping[str, Any]) -> _Now:
         controller, table = self.services.controller, self.plan.table
@@ -206,7 +207,9 @@ class WavePublisher:
             log=self.log,
             overrides_by_tier={row.segment: has_tier_overrides(now.table_config, row.tier) for row in behind},
         )
-        drifted = self._drifted(behind) if any(take.servers is Servers.STALE for take in taken.values()) else set()
+        drifted: set[str] = set()
+        if any(take.servers is Servers.STALE for take in taken.values()):
+            drifted, _ = self._drifted(behind)
         results = []
         for result in published:
             if result.segment in drifted:
@@ -226,10 +229,12 @@ class WavePublisher:
             results.append(result)
         return results
 
-    def _drifted(self, rows: Sequence[PlannedSegment]) -> set[str]:
+    def _drifted(self, rows: Sequence[PlannedSegment]) -> tuple[set[str], Mapping[str, Any]]:
+        """Segments whose planned hash is no longer the table's, and the table config as it is now."""
         controller, table = self.services.controller, self.plan.table
-        hashes = TableHashes(controller.table_config(table), controller.schema(table))
-        return {row.segment for row in rows if hashes.current(row.tier) != row.table_hash}
+        table_config = controller.table_config(table)
+        hashes = TableHashes(table_config, controller.schema(table))
+        return {row.segment for row in rows if hashes.current(row.tier) != row.table_hash}, table_config
 
     def _force_download(self, segment: str) -> None:
         force_download(self.services, self.plan.table, segment, self.log)
