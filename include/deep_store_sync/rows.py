@@ -48,7 +48,9 @@ def from_parquet(data: bytes, row_type: type[Row]) -> tuple[list[Row], dict[str,
         DeepStoreSyncError: the bytes are no Parquet file.
     """
     try:
-        table = pq.read_table(io.BytesIO(data))
+        # Without threads: the files are small, and a process that ends soon after a read by threads of pyarrow 26 is
+        # aborted ("terminate called without an active exception").
+        table = pq.ParquetFile(io.BytesIO(data), pre_buffer=False).read(use_threads=False)
     except pa.ArrowInvalid as error:
         raise DeepStoreSyncError(f"expected a Parquet file of {row_type.__name__} rows: {error}") from error
     hints = get_type_hints(row_type)

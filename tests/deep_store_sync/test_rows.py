@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -58,3 +61,18 @@ def test_files_of_older_and_newer_versions_can_be_read() -> None:
 def test_something_else_is_no_parquet() -> None:
     with pytest.raises(DeepStoreSyncError, match="Parquet"):
         from_parquet(b"<html>", PlannedSegment)
+
+
+def test_reading_leaves_no_threads_that_abort_a_process_at_its_end() -> None:
+    script = (
+        "import psutil\n"
+        "from deep_store_sync.model import SegmentOutcome, Outcome\n"
+        "from deep_store_sync.rows import from_parquet, to_parquet\n"
+        "data = to_parquet([SegmentOutcome('s', Outcome.SYNCED)] * 1000, SegmentOutcome)\n"
+        "before = psutil.Process().num_threads()\n"
+        "from_parquet(data, SegmentOutcome)\n"
+        "print(psutil.Process().num_threads() - before)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    answer = subprocess.run([sys.executable, "-c", script], check=True, env=environment, capture_output=True, text=True)
+    assert answer.stdout.strip() == "0"
