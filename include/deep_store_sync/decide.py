@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from deep_store_sync.errors import ConfigError
 from deep_store_sync.model import Action, Lineage, SegmentRecord, ServerAnswer, Servers, StampState
@@ -72,7 +73,7 @@ def ineligible(
     """
     states = set(replicas.values())
     if "CONSUMING" in states or record.status == "IN_PROGRESS":
-        return "consuming: it has not been committed yet"
+        return "consuming: it is not committed on every server yet"
     if record.status == "COMMITTING":
         return "committing: it has no final copy in the deep store yet"
     if not replicas:
@@ -131,6 +132,15 @@ def decide(
 def lies_in(url: str, prefixes: Collection[str]) -> bool:
     """Whether a download URL lies below one of the deep store's `s3://…/` URLs."""
     return any(url.startswith(prefix.rstrip("/") + "/") for prefix in prefixes)
+
+
+def keys_expire(table_config: Mapping[str, Any]) -> bool:
+    """Whether keys of the table's upsert metadata expire: then a server must never replace a segment by another one.
+
+    A replaced segment loses its valid-doc snapshot, and rows that were superseded can come back.
+    """
+    upsert = table_config.get("upsertConfig") or {}
+    return any(float(upsert.get(key) or 0) > 0 for key in ("metadataTTL", "deletedKeysTTL"))
 
 
 def _bad_url(record: SegmentRecord, prefixes: Collection[str], shared_urls: Collection[str]) -> str | None:

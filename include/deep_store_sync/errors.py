@@ -96,6 +96,10 @@ class StoreCapabilityError(DeepStoreError):
     """The store ignores the conditions that safe overwriting depends on."""
 
 
+class BackupError(DeepStoreSyncError):
+    """There is no backup of an object, or not any more, or it is not what was backed up."""
+
+
 # --- segments --------------------------------------------------------------------------------------------------------
 
 
@@ -113,6 +117,14 @@ class EngineError(DeepStoreSyncError):
 
 class RebuildError(SegmentError):
     """The segment could not be rebuilt for the table config and schema."""
+
+
+class RebuildRefusedError(RebuildError):
+    """What the segment holds must not be rebuilt for the table config and schema: it would lose something."""
+
+
+class EngineDiedError(RebuildError):
+    """The process that Java runs in ended in the middle of a segment."""
 
 
 class VerificationError(SegmentError):

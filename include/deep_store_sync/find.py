@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from deep_store_sync.decide import lies_in
 from deep_store_sync.errors import ConfigError, ObjectNotFoundError
 from deep_store_sync.model import Action, Plan, RunRequest
-from deep_store_sync.plan import WORK, Batch, Limits, TableState, batches, build_plan
+from deep_store_sync.plan import WORK, Batch, Limits, TableState, batches, build_plan, with_consuming
 from deep_store_sync.services import Services
 from deep_store_sync.stamp import ETAG_KEY
 from deep_store_sync.store.object_url import object_url, parse_url
+from deep_store_sync.store.versioning import Versioning
 from deep_store_sync.workspace import Workspace
 
 
@@ -36,7 +37,8 @@ def find_stale_segments(
     Raises:
         PinotNotFoundError: there is no such table.
         PinotError: the controller does not answer, or not what it should.
-        StoreCapabilityError: the store ignores the conditions that overwriting depends on. Asked when there is work.
+        StoreCapabilityError: the store ignores the conditions that overwriting depends on, or does not keep versions
+            where they are to be the backup. Asked when there is work.
         DeepStoreError: the workspace cannot be written.
     """
     settings = services.settings
@@ -55,6 +57,11 @@ def find_stale_segments(
         # What one request cannot carry is written in parts, for which a store may have other rules; indexes add size.
         largest = 2 * max(row.size_bytes for row in plan.segments if row.batch is not None)
         services.store.probe(workspace.run_url, multipart=largest > services.store.multipart_threshold)
+        if settings.backup == "versioning":
+            versioning = Versioning(services.store)
+            for row in plan.segments:
+                if row.batch is not None:
+                    versioning.require(row.url)
     url = workspace.write_plan(plan)
     _log_plan(plan, len(state.records), state, log)
     return FoundPlan(plan, url, found)
@@ -66,12 +73,16 @@ def read_table(services: Services) -> TableState:
     # Config and schema first: a change that comes while the rest is read makes the plan older than the table, never
     # newer, and the check before each wave finds it.
     config, schema, records = controller.table_config(table), controller.schema(table), controller.segments(table)
+    ideal_state = controller.ideal_state(table)
+    if table.endswith("_REALTIME"):
+        # Before servers are asked: one that has its committed copy now has it then, too.
+        ideal_state = with_consuming(ideal_state, controller.external_view(table))
     return TableState(
         table=table,
         table_config=config,
         schema=schema,
         records=records,
-        ideal_state=controller.ideal_state(table),
+        ideal_state=ideal_state,
         answers=controller.stale(table),
         lineage=controller.lineage(table),
         etags=_etags(services, [record.url for record in records if record.url and ETAG_KEY in record.custom]),

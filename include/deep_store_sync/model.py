@@ -175,6 +175,8 @@ class Rebuilt(StrEnum):
     """A rebuilt, verified archive is staged in the workspace."""
     RELOAD = "reload"
     """Nothing to rebuild: the plan wants the servers to take the object."""
+    INCURABLE = "incurable"
+    """The object is as the config wants it, and yet servers will call it stale, however it is rebuilt."""
     NOT_ELIGIBLE = "not eligible"
     LOST_RACE = "lost race"
     FAILED = "failed"
@@ -189,6 +191,7 @@ class RebuildResult:
     object's when it was downloaded. `changes` names what was changed (`origin: inverted_index added`);
     `invisible_changes` those of them that Pinot's `isStale` does not look at. `staged_crc` is the CRC written in the
     staged archive's `creation.meta`. `metadata_properties` and `data_crc` are what a metadata push needs besides.
+    `regenerated` says that values were written anew, which a server's reload never does.
     """
 
     segment: str
@@ -202,6 +205,7 @@ class RebuildResult:
     staged_crc: int | None = None
     changes: tuple[str, ...] = ()
     invisible_changes: tuple[str, ...] = ()
+    regenerated: bool = False
     creation_ms: int = 0
     data_crc: int | None = None
     metadata_properties: bytes = b""

@@ -89,6 +89,23 @@ def build_plan(
     )
 
 
+def with_consuming(
+    ideal_state: Mapping[str, Mapping[str, str]], external_view: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, str]]:
+    """The ideal state, with a server that is still seen to consume a segment counted as consuming it.
+
+    From the commit until a server has built or downloaded its own copy, it holds the consuming one. That one counts as
+    stale whatever the config says (Pinot 1.5.1, `BaseTableDataManager.isSegmentStale`: time column).
+    """
+    return {
+        segment: {
+            server: "CONSUMING" if external_view.get(segment, {}).get(server) == "CONSUMING" else state
+            for server, state in states.items()
+        }
+        for segment, states in ideal_state.items()
+    }
+
+
 def in_scope(record: SegmentRecord, request: RunRequest) -> bool:
     """Whether a run looks at a segment: its name matches one of the globs, and it starts in the data interval.
 

@@ -35,6 +35,7 @@ from deep_store_sync.errors import ConfigError
 
 _TABLE = re.compile(r"[\w.\-]{1,200}_(OFFLINE|REALTIME)")
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
+_SHORTEST = timedelta(days=1)
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -95,16 +96,42 @@ class _Settings(BaseModel):
 
 
 class EngineSettings(_Settings):
-    """Pinot's segment library, which rebuilds segments in a JVM inside the task's process."""
+    """Pinot's segment library, which rebuilds segments in JVMs beside the task, and what they may take of the worker.
+
+    Limits are those of one task. Several on one worker know nothing of one another: divide memory and disk yourself.
+    """
 
     jars: Path | None = Field(default=None, examples=["/opt/pinot/lib"])
     """Folder with the jars of the cluster's Pinot version. Null: where `DEEP_STORE_SYNC_PINOT_JARS` or `PINOT_HOME`
     point, else the cache."""
 
-    heap: Annotated[ByteSize, Field(ge=64 * 1024**2)] = Field(
-        default=ByteSize(1024**3), examples=["1GiB"], validate_default=True
-    )
-    """Largest Java heap, in bytes or with a unit. Raise it for segments with large dictionaries or star-trees."""
+    heap: Annotated[ByteSize, Field(ge=64 * 1024**2)] | None = Field(default=None, examples=["1GiB"])
+    """Largest Java heap of each segment that is rebuilt at once. Null: an eighth of the worker's memory, of 512 MiB to
+    4 GiB. Raise it for segments with large dictionaries or star-trees, when one fails for want of heap."""
+
+    parallel_segments: PositiveInt | None = Field(default=None, examples=[2])
+    """Segments that a task rebuilds at once, each in a JVM of its own; two more may be under way, downloaded or
+    uploaded. Null: half of the worker's cores, as far as twice the heap of each fits into its memory, one at least.
+    Lower it where several tasks share a worker."""
+
+    disk: Annotated[ByteSize, Field(gt=0)] | None = Field(default=None, examples=["100GiB"])
+    """Disk that a task may take. A segment needs its archive and four times its unpacked size (a sort has its files as
+    often for a moment), and waits for others to finish until that is free. Null: four fifths of what is free when the
+    task starts. Set it where several tasks share a disk."""
+
+    workdir: Path | None = Field(default=None, examples=["/mnt/scratch"])
+    """Folder for the segments that are rebuilt or published, on a fast local disk. What a killed task left there is
+    removed by the next one on that machine. Null: the system's folder for temporary files."""
+
+    max_growth: Annotated[float, Field(gt=1)] = Field(default=5.0, examples=[5])
+    """How many times its unpacked size a rebuilt segment may take, with what Pinot adds for a while as it builds an
+    index. The original and other copies do not count. One that takes more is stopped and fails: a star-tree over
+    columns with many values grows without end. Raise it for new indexes that are meant to be much larger than the
+    data."""
+
+    segment_timeout: Duration = Field(default=timedelta(hours=1), examples=["1h"])
+    """How long rebuilding one segment may take. After that it is stopped and fails, with what Java was doing in the
+    log. Raise it for very large segments, or heavy indexes such as text and vector ones."""
 
     allow_version_mismatch: bool = False
     """Rebuild although the jars are of another Pinot version than the cluster. For a rolling upgrade only."""
@@ -146,6 +173,26 @@ class TableSync(_Settings):
     """Folder for plans, results, staged archives and backups. It must lie outside the deep store: Pinot cleans up
     what it finds there."""
 
+    backup: Literal["auto", "versioning", "copy", "none"] = Field(default="auto", examples=["auto"])
+    """What is kept of an object before it is overwritten, so that a run can be rolled back. `versioning`: the bucket
+    keeps versions, and the old one's id is noted; where the bucket does not, nothing is overwritten (and an object that
+    the store does not show as a version, as it was written before, is copied once). `copy`: the old
+    object is copied into the workspace, inside the store. `auto`: versioning where the bucket has it, else copy.
+    `none`: nothing, and no rollback."""
+
+    keep_backups: Duration | None = Field(default=timedelta(days=14), examples=["14d"])
+    """How long a run can be rolled back: its notes on what it overwrote, and the copies of `backup: copy`, are kept so
+    long. What bucket versioning keeps is the business of the bucket's lifecycle rules. Null: until somebody removes
+    them."""
+
+    keep_runs: Duration | None = Field(default=timedelta(days=90), examples=["90d"])
+    """How long plan, results and report of a run are kept. Backups go with them at the latest. Null: until somebody
+    removes them."""
+
+    keep_staged: Duration | None = Field(default=timedelta(days=2), examples=["2d"])
+    """How long rebuilt archives are kept that a run has left behind without publishing them. Null: until somebody
+    removes them."""
+
     audit_budget: ByteSize = Field(default=ByteSize(50 * 1024**3), examples=["50GiB"], validate_default=True)
     """Bytes that a run may download to look into segments that no server reports as stale. A table that is only ever
     run on schedule converges at this pace. 0: only what the servers report, until a run with forceReload."""
@@ -173,9 +220,6 @@ class TableSync(_Settings):
 
     reload_give_up_after: Duration = Field(default=timedelta(hours=6), examples=["6h"])
     """Age at which a server reload that never completes is no longer waited for."""
-
-    backup: Literal["copy", "none"] = Field(default="copy", examples=["copy"])
-    """What happens before an object is overwritten: `copy` keeps the old one in the workspace, `none` keeps nothing."""
 
     engine: EngineSettings = Field(default=EngineSettings())
     """Pinot's segment library."""
@@ -206,6 +250,17 @@ class TableSync(_Settings):
                     f"workspace: {self.workspace} and the deep store's {prefix} lie within one another; give the "
                     "workspace a folder of its own, since Pinot deletes what it does not know in a deep-store folder"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _backups_stay_within_runs(self) -> TableSync:
+        if self.keep_runs is None:
+            return self
+        for name, kept in (("keepBackups", self.keep_backups), ("keepStaged", self.keep_staged)):
+            if kept is None or kept > self.keep_runs:
+                raise ValueError(f"{name}: what a run left cannot outlive the run's plan: make keepRuns longer")
+        if self.keep_runs < _SHORTEST:
+            raise ValueError("keepRuns: less than a day could remove the plan of a run that is still at work")
         return self
 
 

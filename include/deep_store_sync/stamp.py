@@ -18,6 +18,8 @@ RUN_KEY = "deepStoreSync.run"
 AT_KEY = "deepStoreSync.at"
 INCURABLE_KEY = "deepStoreSync.incurable"
 
+_PREFIX = "deepStoreSync."
+
 # The controller and every broker hold this map in memory; a reason is for people and need not be long.
 _MAX_REASON = 200
 
@@ -62,3 +64,23 @@ def stamp_map(
         AT_KEY: at,
         INCURABLE_KEY: f"{table_hash}:{reason}" if reason else "",
     }
+
+
+def stamp_entries(custom: Mapping[str, str]) -> dict[str, str]:
+    """What a custom map has of ours, whether it speaks of the segment as it is now or not."""
+    return {key: value for key, value in custom.items() if key.startswith(_PREFIX) and value}
+
+
+def no_stamp(custom: Mapping[str, str]) -> dict[str, str]:
+    """The entries that take the stamp of a custom map away: blank, since an update cannot remove a key."""
+    return dict.fromkeys({*stamp_entries(custom), HASH_KEY, CRC_KEY, ETAG_KEY, RUN_KEY, AT_KEY, INCURABLE_KEY}, "")
+
+
+def carried_over(entries: Mapping[str, str], *, crc: int, etag: str, new_etag: str) -> dict[str, str]:
+    """A stamp that spoke of an object with this CRC and ETag, for the same content under another ETag.
+
+    Empty when it spoke of something else, or of nothing.
+    """
+    if entries.get(CRC_KEY) != str(crc) or entries.get(ETAG_KEY) != etag:
+        return {}
+    return {**no_stamp({}), **entries, ETAG_KEY: new_etag}

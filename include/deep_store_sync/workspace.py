@@ -4,7 +4,7 @@
                                         /staged/<segment>
                                         /rebuilt|published|stamped/<batch>.parquet
                                         /report.parquet
-                                        /backup/<segment>
+                                        /backup/<segment>.tar|.json
 
 A plan that is made again (a retried or cleared task) gets a place of its own, so that results of an earlier try are
 never taken for results of this one. Everything is derived from the plan's URL, which is all that has to travel between
@@ -16,18 +16,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 from urllib.parse import quote
 
 from deep_store_sync.errors import ObjectNotFoundError
 from deep_store_sync.model import Plan, PlannedSegment, RunRequest, SegmentOutcome
 from deep_store_sync.rows import from_parquet, to_parquet
-from deep_store_sync.store.deep_store import DeepStore
+from deep_store_sync.store.deep_store import DeepStore, parse_url
 
 Row = TypeVar("Row")
 
-_PLAN = "plan.parquet"
+BACKUP, STAGED = "backup", "staged"
+"""Folders of a run: the copies and notes of what it overwrote, and the rebuilt archives that wait to be published."""
+
+_PLAN, _REPORT = "plan.parquet", "report.parquet"
+_RECORD = ".json"
 
 
 class Workspace:
@@ -37,10 +41,15 @@ class Workspace:
         self._store = store
         self.run_url = run_url.rstrip("/")
 
+    @staticmethod
+    def runs_url(root_url: str, table: str) -> str:
+        """Below which URL the runs of a table lie, a folder each."""
+        return f"{root_url.rstrip('/')}/{quote(table, safe='')}/runs"
+
     @classmethod
     def for_run(cls, store: DeepStore, root_url: str, table: str, run_id: str, created_ms: int) -> Workspace:
         """The place of a run that is about to start, with the moment its plan is made."""
-        return cls(store, f"{root_url.rstrip('/')}/{quote(table, safe='')}/runs/{_run_key(run_id)}/{created_ms}")
+        return cls(store, f"{cls.runs_url(root_url, table)}/{_run_key(run_id)}/{created_ms}")
 
     @classmethod
     def of_plan(cls, store: DeepStore, plan_url: str) -> Workspace:
@@ -55,15 +64,37 @@ class Workspace:
     @property
     def report_url(self) -> str:
         """Where the report lies."""
-        return f"{self.run_url}/report.parquet"
+        return f"{self.run_url}/{_REPORT}"
 
     def staged_url(self, segment: str) -> str:
         """Where a rebuilt archive waits to be published."""
-        return f"{self.run_url}/staged/{_object_name(segment)}"
+        return f"{self.run_url}/{STAGED}/{_object_name(segment)}"
 
     def backup_url(self, segment: str) -> str:
         """Where the copy of the object lies that this run overwrote."""
-        return f"{self.run_url}/backup/{_object_name(segment)}"
+        return f"{self.run_url}/{BACKUP}/{_object_name(segment)}"
+
+    def backup_record_url(self, segment: str) -> str:
+        """Where it is noted what of the object was kept, and how, before this run overwrote it."""
+        return f"{self.run_url}/{BACKUP}/{quote(segment, safe='')}{_RECORD}"
+
+    def backup_records(self) -> Iterator[tuple[str, str]]:
+        """Segment and URL of every such note."""
+        folder = f"{self.run_url}/{BACKUP}/"
+        for item in self._store.list(folder):
+            name = parse_url(item.url)[1].removeprefix(parse_url(folder)[1])
+            if name.endswith(_RECORD):
+                yield name.removesuffix(_RECORD), item.url
+
+    def tries_of(self, run_id: str) -> list[Workspace]:
+        """The places of a run of the same table, one for each time its plan was made, oldest first."""
+        return self.tries(self._store, self.run_url.rsplit("/", 2)[0], run_id)
+
+    @classmethod
+    def tries(cls, store: DeepStore, runs_url: str, run_id: str) -> list[Workspace]:
+        """The same for a run below this URL of all runs."""
+        found = [url.rstrip("/") for url in store.folders(f"{runs_url}/{_run_key(run_id)}")]
+        return [cls(store, url) for url in sorted(found, key=lambda url: (len(url), url))]
 
     def result_url(self, stage: str, batch: str) -> str:
         """Where a stage (`rebuilt`, `published`, `stamped`) leaves the results of a batch."""
@@ -150,6 +181,8 @@ class Workspace:
 
 def _run_key(run_id: str) -> str:
     """A run id as part of a key: readable, safe in URLs, and different for different ids."""
+    # The mark on an object has it in ASCII, and has to lead here as well.
+    run_id = run_id.encode("ascii", "backslashreplace").decode("ascii")
     readable = re.sub(r"[^A-Za-z0-9._-]+", "_", run_id).strip("_")[:80]
     return f"{readable}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -35,9 +35,10 @@ class Controller:
         """Adds a schema."""
         self.call("POST", "/schemas", json=schema)
 
-    def put_schema(self, schema: dict[str, Any]) -> None:
-        """Replaces a schema. Servers do not reload by themselves."""
-        self.call("PUT", f"/schemas/{_quoted(schema['schemaName'])}", json=schema)
+    def put_schema(self, schema: dict[str, Any], *, force: bool = False) -> None:
+        """Replaces a schema, with `force` also by a backward incompatible one. Servers do not reload by themselves."""
+        path = f"/schemas/{_quoted(schema['schemaName'])}"
+        self.call("PUT", path, params={"force": str(force).lower()}, json=schema)
 
     def add_table(self, config: dict[str, Any]) -> None:
         """Adds a table."""
@@ -76,15 +77,26 @@ class Controller:
                 files={"segment": (archive.name, file)},
             )
 
-    def wait_until_loaded(self, table: str, timeout_s: float) -> None:
-        """Waits until the external view shows every segment ONLINE where the ideal state wants it so.
+    def wait_until_loaded(self, table: str, timeout_s: float, servers: Collection[str] | None = None) -> None:
+        """Waits until the external view shows every segment ONLINE, or CONSUMING, where the ideal state wants it so.
+
+        Args:
+            table: With type.
+            timeout_s: How long at most.
+            servers: Only these are looked at; without it, all of the ideal state.
 
         Raises:
             SandboxError: A segment is in error, or the time is over.
         """
 
         def loaded() -> str | None:
-            ideal, seen = self._states(table, "idealstate"), self._states(table, "externalview")
+            ideal, seen = (
+                {
+                    segment: {server: state for server, state in states.items() if servers is None or server in servers}
+                    for segment, states in self._states(table, view).items()
+                }
+                for view in ("idealstate", "externalview")
+            )
             missing = {segment: seen.get(segment) for segment in ideal if seen.get(segment) != ideal[segment]}
             failed = [segment for segment, states in missing.items() if "ERROR" in (states or {}).values()]
             if failed:
@@ -101,6 +113,42 @@ class Controller:
         if answer.status_code == httpx.codes.NOT_FOUND and view == "externalview":
             return {}
         return _json(answer).get(table.rsplit("_", 1)[1]) or {}
+
+    def force_commit(self, table: str) -> list[str]:
+        """Has the servers that are seen to consume for a table commit. Returns the names of the consuming segments."""
+        ideal = self._states(table, "idealstate")
+        consuming = sorted(segment for segment, states in ideal.items() if "CONSUMING" in states.values())
+        self.call("POST", f"/tables/{_quoted(table)}/forceCommit")
+        return consuming
+
+    def wait_until_committed(
+        self, table: str, segments: Collection[str], timeout_s: float, servers: Collection[str] | None = None
+    ) -> None:
+        """Waits until segments are DONE in ZooKeeper, no longer meant to consume, and the external view shows it.
+
+        Arguments are those of `wait_until_loaded`.
+
+        Raises:
+            SandboxError: A segment is in error, or the time is over.
+        """
+        raw = _quoted(table.rsplit("_", 1)[0])
+        deadline = time.monotonic() + timeout_s
+
+        def committed() -> str | None:
+            status = {
+                segment: self.call("GET", f"/segments/{raw}/{_quoted(segment)}/metadata").get("segment.realtime.status")
+                for segment in segments
+            }
+            ideal = self._states(table, "idealstate")  # changed last
+            missing = {
+                segment: word
+                for segment, word in status.items()
+                if word not in ("DONE", "UPLOADED") or "CONSUMING" in ideal.get(segment, {}).values()
+            }
+            return f"segments of {table} are not committed: {missing}" if missing else None
+
+        _wait(committed, timeout_s)
+        self.wait_until_loaded(table, max(deadline - time.monotonic(), 0), servers)
 
     def reload(self, table: str, segment: str | None, force_download: bool, timeout_s: float) -> None:
         """Has all servers reload a table or one segment, and waits until they have.

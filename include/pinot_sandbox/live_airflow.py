@@ -246,6 +246,11 @@ class LiveAirflow:
             for task in self.task_instances(dag_id, run_id)
         }
 
+    def mark(self, dag_id: str, run_id: str, task_id: str, state: str, *, map_index: int = -1) -> None:
+        """Marks a task as `failed` or `success`, as somebody does by hand. One that runs is stopped."""
+        path = f"/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}/taskInstances/{_part(task_id)}"
+        self._request("PATCH", path if map_index < 0 else f"{path}/{map_index}", json={"new_state": state})
+
     def task_log(self, dag_id: str, run_id: str, task_id: str, *, map_index: int = -1, try_number: int = 1) -> str:
         """The log of one try of a task, a line an event, with what Airflow's own log view shows of an error."""
         path = f"/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}/taskInstances/{_part(task_id)}/logs/{try_number}"

@@ -146,9 +146,14 @@ class Sandbox:
         """Replaces a table's config. Servers do not reload by themselves."""
         self._controller.put_table(table_config)
 
-    def update_schema(self, schema: dict[str, Any]) -> None:
-        """Replaces a schema. Servers do not reload by themselves."""
-        self._controller.put_schema(schema)
+    def update_schema(self, schema: dict[str, Any], *, force: bool = False) -> None:
+        """Replaces a schema. Servers do not reload by themselves.
+
+        Args:
+            schema: The new one.
+            force: Also where it is backward incompatible: a column dropped, or of another type.
+        """
+        self._controller.put_schema(schema, force=force)
 
     def table_config(self, table: str) -> dict[str, Any]:
         """The config of a table with type, as the controller has it."""
@@ -162,6 +167,67 @@ class Sandbox:
         """Deletes a table with type, its segments and its schema, and waits until nothing of it is left."""
         self._controller.drop_table(table)
         self._cluster.request("awaitTableGone", table=table)
+
+    # --- streams -------------------------------------------------------------------------------------------------
+
+    def create_stream(self, name: str, partitions: int = 1) -> dict[str, str]:
+        """Makes a stream in the cluster's memory: partitions that rows are appended to, and that nothing is lost from.
+
+        Args:
+            name: Of the stream; there must be none of this name yet.
+            partitions: How many. A table over a stream without any only has what is uploaded to it.
+
+        Returns:
+            The `streamConfigs` of a REALTIME table that consumes it from its beginning and commits only when asked to.
+        """
+        self._cluster.request("createStream", name=name, partitions=partitions)
+        return {
+            "streamType": "memory",
+            "stream.memory.topic.name": name,
+            "stream.memory.consumer.factory.class.name": "sandbox.MemoryStreamFactory",
+            "stream.memory.decoder.class.name": "sandbox.JsonMessageDecoder",
+            "stream.memory.consumer.prop.auto.offset.reset": "smallest",
+            "realtime.segment.flush.threshold.rows": "100000",
+            "realtime.segment.flush.threshold.time": "1d",
+        }
+
+    def produce(self, stream: str, rows: Iterable[Mapping[str, Any]], *, partition: int = 0) -> None:
+        """Appends rows, column to value, to a partition of a stream."""
+        self._cluster.request("produce", stream=stream, partition=partition, rows=list(rows))
+
+    def wait_until_consumed(self, table: str, *, timeout_s: float = _TIMEOUT_S) -> None:
+        """Waits until the consuming segments of a table with type have read all that the stream has, on every server.
+
+        Raises:
+            SandboxError: The time is over.
+        """
+        self._cluster.request("awaitConsumed", table=table, timeoutMs=int(timeout_s * 1000), timeout_s=timeout_s + 60)
+
+    def commit(self, table: str, *, timeout_s: float = _TIMEOUT_S) -> list[str]:
+        """Has the consuming segments of a table with type read all there is, commits them, and waits until they are.
+
+        Servers that are stopped are not waited for.
+
+        Returns:
+            The names of the segments that were committed, those without a row included.
+
+        Raises:
+            SandboxError: The time is over.
+        """
+        running = [server for server, facts in self._servers().items() if facts["running"]]
+        self._controller.wait_until_loaded(table, timeout_s, running)  # else not all of them would be told
+        self.wait_until_consumed(table, timeout_s=timeout_s)
+        segments = self._controller.force_commit(table)
+        self._controller.wait_until_committed(table, segments, timeout_s, running)
+        return segments
+
+    def wait_until_committed(self, table: str, segments: Collection[str], *, timeout_s: float = _TIMEOUT_S) -> None:
+        """Waits until segments of a table with type are in the deep store, and what comes after them is consuming.
+
+        Raises:
+            SandboxError: A server could not load one, or the time is over.
+        """
+        self._controller.wait_until_committed(table, segments, timeout_s)
 
     # --- segments ------------------------------------------------------------------------------------------------
 
@@ -224,7 +290,7 @@ class Sandbox:
         return [flights.segment_name(month) for month in sorted(months)]
 
     def wait_until_loaded(self, table: str, *, timeout_s: float = _TIMEOUT_S) -> None:
-        """Waits until every segment of a table with type is ONLINE on every server that should have it.
+        """Waits until every segment of a table with type is ONLINE, or CONSUMING, on every server as it should be.
 
         Raises:
             SandboxError: A server could not load one, or the time is over.

@@ -24,6 +24,7 @@ Progress = Callable[[str], None]
 
 _PACKAGE: Final = Path(__file__).parent
 _POM: Final = _PACKAGE / "pom.xml"
+_LIBRARY_POM: Final = _PACKAGE / "library-pom.xml"
 _JAVA_SOURCES: Final = _PACKAGE / "java"
 _JAVA_AT_LEAST: Final = 17
 _VERSITYGW: Final = "1.8.0"
@@ -79,19 +80,29 @@ def ensure_jars(progress: Progress | None = None, cache: Path | None = None) -> 
     Raises:
         SandboxError: No Java, no Maven, or Maven failed; with what to do.
     """
-    folder = (cache or cache_dir()) / "jars" / f"{pinot_version()}-{_digest(_POM.read_bytes())}"
+    return _resolved(_POM, pinot_version(), "about 165 MB", progress, cache)
 
+
+def ensure_library(version: str, progress: Progress | None = None, cache: Path | None = None) -> Path:
+    """The folder with the segment library of any version of Pinot and all it needs, resolved by Maven the first time.
+
+    Raises:
+        SandboxError: No Java, no Maven, or Maven failed; with what to do.
+    """
+    return _resolved(_LIBRARY_POM, version, "about 145 MB", progress, cache)
+
+
+def _resolved(pom: Path, version: str, size: str, progress: Progress | None, cache: Path | None) -> Path:
     def resolve(target: Path) -> None:
         find_java()
         maven = shutil.which("mvn")
         if not maven:
             raise SandboxError(f"No mvn in PATH: the sandbox fetches Pinot's jars with Maven. {_INSTALL_MAVEN}.")
-        _tell(progress, f"fetching the jars of Pinot {pinot_version()} with Maven, about 165 MB, once")
-        _run(
-            [maven, "-q", "-B", "-f", str(_POM), "dependency:copy-dependencies", f"-DoutputDirectory={target}"], "Maven"
-        )
+        _tell(progress, f"fetching the jars of Pinot {version} with Maven, {size}, once")
+        options = [f"-Dpinot.version={version}", f"-DoutputDirectory={target}"]
+        _run([maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", *options], "Maven")
 
-    return _ensure(folder, resolve)
+    return _ensure((cache or cache_dir()) / "jars" / f"{version}-{_digest(pom.read_bytes())}", resolve)
 
 
 def ensure_classes(jars: Path, progress: Progress | None = None, cache: Path | None = None) -> Path:

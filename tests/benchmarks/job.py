@@ -7,7 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The S3 gateway, the jars, the segments' names, where their objects are, and where to work."""
+    """The S3 gateway, the jars, the segments and where their objects are, what is asked for, and where to work.
+
+    `config` and `schema` are those that the segments are to be rebuilt for. `engine` are settings of `EngineSettings`.
+    """
 
     gateway: S3Gateway
     jars: str
@@ -27,6 +30,9 @@ class Job:
     crcs: list[int]
     prefix: str
     workdir: str
+    config: dict[str, Any]
+    schema: dict[str, Any]
+    engine: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -39,10 +45,10 @@ class Job:
 
 
 def perform(work: Callable[[Job], dict[str, Any]]) -> None:
-    """Read the job, do it, and tell what it came to with the process's processor time and largest memory."""
+    """Read the job, do it, and tell what it came to, with the processor time of the process and its children."""
     told = json.loads(sys.stdin.read())
     job = Job(**(told | {"gateway": S3Gateway(**told["gateway"])}))
     Path(job.workdir).mkdir(parents=True, exist_ok=True)
     answer = work(job)
-    rss_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps(answer | {"rss_mb": round(rss_kib * 1024 / 1e6), "cpu_s": time.process_time()}))
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(json.dumps(answer | {"cpu_s": time.process_time() + children.ru_utime + children.ru_stime}))

@@ -13,7 +13,6 @@ from typing import Any
 
 import jpype
 from tests.benchmarks.job import Job, perform
-from tests.benchmarks.table import indexed, schema
 
 from deep_store_sync.jvm.engine import SegmentEngine
 from deep_store_sync.jvm.jars import read_jars
@@ -28,7 +27,7 @@ def work(job: Job) -> dict[str, Any]:
         folder = Path(job.workdir) / segment
         (folder / "out").mkdir(parents=True)
         client.download_file(job.gateway.bucket, job.key(segment), str(folder / "in.tar.gz"))
-        refresh(folder, segment)
+        refresh(folder, segment, job)
         client.upload_file(str(folder / "out.tar.gz"), job.gateway.bucket, f"{job.prefix}/theirs/{segment}")
         seconds.append(time.monotonic() - started)
         cpu_seconds.append(time.process_time() - cpu_started)
@@ -37,18 +36,18 @@ def work(job: Job) -> dict[str, Any]:
     return {"segments_s": seconds, "segments_cpu_s": cpu_seconds, "staged_mb": size / 1e6}
 
 
-def refresh(folder: Path, segment: str) -> None:
+def refresh(folder: Path, segment: str, job: Job) -> None:
     load = jpype.JClass
     file, local = load("java.io.File"), "org.apache.pinot.segment.local.segment"
     tar = load("org.apache.pinot.common.utils.TarCompressionUtils")
     index_dir = tar.untar(file(str(folder / "in.tar.gz")), file(str(folder))).get(0)
     config = load("org.apache.pinot.spi.utils.JsonUtils").stringToObject(
-        json.dumps(indexed()), load("org.apache.pinot.spi.config.table.TableConfig")
+        json.dumps(job.config), load("org.apache.pinot.spi.config.table.TableConfig")
     )
     config.getIndexingConfig().setCreateInvertedIndexDuringSegmentGeneration(True)
     metadata = load("org.apache.pinot.segment.spi.index.metadata.SegmentMetadataImpl")(index_dir)
     settings = load("org.apache.pinot.segment.spi.creator.SegmentGeneratorConfig")(
-        config, load("org.apache.pinot.spi.data.Schema").fromString(json.dumps(schema()))
+        config, load("org.apache.pinot.spi.data.Schema").fromString(json.dumps(job.schema))
     )
     settings.setOutDir(str(folder / "out"))
     settings.setSegmentName(segment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import random
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -14,7 +15,7 @@ import jpype
 
 from deep_store_sync.jvm.engine import SegmentEngine
 from deep_store_sync.jvm.jars import JarSet, find_jars
-from pinot_sandbox.toolchain import ensure_jars, pinot_version
+from pinot_sandbox.toolchain import ensure_jars, ensure_library, pinot_version
 
 TABLE = "events_OFFLINE"
 START_MS = 1_700_000_000_000
@@ -83,7 +84,9 @@ def rows(count: int, seed: int = 1) -> list[dict[str, Any]]:
 
 @functools.cache
 def jars() -> JarSet:
-    return find_jars(pinot_version(), configured=ensure_jars())
+    """Those of the sandbox, or of the version that PINOT_LIBRARY names: for a process of its own."""
+    version = os.environ.get("PINOT_LIBRARY", pinot_version())
+    return find_jars(version, configured=ensure_jars() if version == pinot_version() else ensure_library(version))
 
 
 def engine() -> SegmentEngine:
@@ -125,14 +128,14 @@ def is_stale(segment_dir: Path, config: Mapping[str, Any], of: Mapping[str, Any]
     segment = loader.load(load("java.io.File")(str(segment_dir)), loading, False)
     manager = load("org.apache.pinot.core.data.manager.offline.ImmutableSegmentDataManager")(segment)
     try:
-        method = load("org.apache.pinot.core.data.manager.BaseTableDataManager").class_.getDeclaredMethod(
-            "isSegmentStale",
-            loading.getClass(),
-            load("org.apache.pinot.segment.local.data.manager.SegmentDataManager").class_,
-        )
+        data_manager = load("org.apache.pinot.core.data.manager.BaseTableDataManager").class_
+        (method,) = [method for method in data_manager.getDeclaredMethods() if method.getName() == "isSegmentStale"]
         method.setAccessible(True)
         table = load("org.apache.pinot.core.data.manager.offline.OfflineTableDataManager")()
-        answer = method.invoke(table, loading, manager)
+        if method.getParameterCount() == 2:
+            answer = method.invoke(table, loading, manager)
+        else:  # before 1.4
+            answer = method.invoke(table, loading.getTableConfig(), loading.getSchema(), manager)
         return str(answer.getReason()) if answer.isStale() else None
     finally:
         segment.destroy()

@@ -19,7 +19,7 @@ from deep_store_sync.model import (
     ServerAnswer,
     StampState,
 )
-from deep_store_sync.plan import MAX_BATCHES, Limits, TableState, batches, build_plan, in_scope
+from deep_store_sync.plan import MAX_BATCHES, Limits, TableState, batches, build_plan, in_scope, with_consuming
 from deep_store_sync.stamp import stamp_map
 from deep_store_sync.table_hash import table_hash
 
@@ -66,6 +66,12 @@ def actions(result: Plan) -> dict[str, Action]:
 def test_a_stamp_does_not_vouch_for_an_object_that_was_overwritten_since() -> None:
     assert actions(plan([record("a", stamped=HASH)])) == {"a": Action.SKIP}
     assert actions(plan([record("a", stamped=HASH)], etag="e2")) == {"a": Action.AUDIT}
+
+
+def test_a_segment_that_a_server_still_consumes_is_not_committed_there_whatever_the_ideal_state_says() -> None:
+    wanted = {"a": {"s1": "ONLINE", "s2": "ONLINE"}, "b": {"s1": "ONLINE"}, "c": {"s1": "CONSUMING"}}
+    seen = {"a": {"s1": "ONLINE", "s2": "CONSUMING"}, "b": {"s1": "ERROR"}}
+    assert with_consuming(wanted, seen) == {**wanted, "a": {"s1": "ONLINE", "s2": "CONSUMING"}}
 
 
 def test_a_tier_that_servers_cannot_speak_of_is_audited_within_the_budget() -> None:

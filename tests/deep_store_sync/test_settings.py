@@ -46,9 +46,10 @@ def test_defaults(tmp_path: Path) -> None:
     assert got.proof_timeout == timedelta(minutes=5)
     assert got.reload_give_up_after == timedelta(hours=6)
     assert got.max_deferred_share == 0
-    assert got.backup == "copy"
-    assert got.engine.heap == 1024**3
-    assert got.engine.jars is None
+    assert got.backup == "auto"
+    assert got.engine.jars is got.engine.heap is got.engine.parallel_segments is got.engine.disk is None
+    assert got.engine.max_growth == 5
+    assert got.engine.segment_timeout == timedelta(hours=1)
     assert got.pool is None
 
 
@@ -72,7 +73,15 @@ waveSegments: 3
 proofTimeout: 90
 reloadGiveUpAfter: 1.5h
 backup: none
-engine: {jars: /opt/pinot/lib, heap: 2GiB, allowVersionMismatch: true}
+engine:
+  jars: /opt/pinot/lib
+  heap: 2GiB
+  parallelSegments: 4
+  disk: 100GiB
+  workdir: /mnt/scratch
+  maxGrowth: 1.5
+  segmentTimeout: 2h
+  allowVersionMismatch: true
 controllerTimeout: 2m
 serverTimeout: 500ms
 pool: deep_store_sync
@@ -91,6 +100,9 @@ maxActiveBatches: 2
     assert got.server_timeout == timedelta(milliseconds=500)
     assert got.engine.jars == Path("/opt/pinot/lib")
     assert got.engine.heap == 2 * 1024**3
+    assert (got.engine.parallel_segments, got.engine.disk) == (4, 100 * 1024**3)
+    assert (got.engine.workdir, got.engine.max_growth) == (Path("/mnt/scratch"), 1.5)
+    assert got.engine.segment_timeout == timedelta(hours=2)
     assert got.engine.allow_version_mismatch
     assert got.max_active_batches == 2
 
@@ -116,6 +128,9 @@ def test_every_setting_is_documented() -> None:
         ("zzz: 1", "zzz: unknown setting; known are table, schedule,"),
         ("engine: {heep: 1GiB}", "engine.heep: unknown setting; did you mean heap?"),
         ("engine: {heap: 5}", "engine.heap: input should be greater than or equal to 67108864 (it is 5); give 1GiB"),
+        ("engine: {maxGrowth: 0.5}", "engine.maxGrowth: input should be greater than 1 (it is 0.5); give 5"),
+        ("engine: {segmentTimeout: 0}", "engine.segmentTimeout: a duration is above zero (it is 0); give 1h"),
+        ("engine: {parallelSegments: 0}", "engine.parallelSegments: input should be greater than 0; give 2"),
         ("engine: none", "engine: input should be a valid dictionary"),
         ("schedule: 0 3 * *", "schedule: '0 3 * *' is not a cron expression of five fields; give 0 3 * * *"),
         ("schedule: 61 3 * * *", "schedule: '61 3 * * *' is not a cron expression"),
@@ -135,7 +150,7 @@ def test_every_setting_is_documented() -> None:
         ("proofTimeout: soon", "proofTimeout: 'soon' is not a duration: ms, s, m, h and d are the units"),
         ("proofTimeout: 0", "proofTimeout: a duration is above zero (it is 0); give 300s"),
         ("proofTimeout: true", "proofTimeout: a duration is a number with a unit"),
-        ("backup: versioning", "backup: input should be 'copy' or 'none' (it is 'versioning'); give copy"),
+        ("backup: yes", "backup: input should be 'auto', 'versioning', 'copy' or 'none' (it is True); give auto"),
         ("retries: -1", "retries: input should be greater than or equal to 0"),
         ("maxActiveBatches: 0", "maxActiveBatches: input should be greater than 0"),
     ],
@@ -255,3 +270,20 @@ def test_no_folder(tmp_path: Path) -> None:
 def test_the_example_is_right() -> None:
     tables = load_tables(REPOSITORY / "include" / "tables")
     assert [table.settings.table for table in tables if isinstance(table, LoadedTable)] == ["flights_OFFLINE"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("keepBackups: 100d", "keepBackups: what a run left cannot outlive the run's plan: make keepRuns longer"),
+        ("keepStaged: null", "keepStaged: what a run left cannot outlive"),
+        ("keepRuns: 6h\nkeepBackups: 1h\nkeepStaged: 1h", "keepRuns: less than a day could remove the plan of a run"),
+    ],
+)
+def test_what_is_kept_has_to_fit_together(tmp_path: Path, content: str, says: str) -> None:
+    assert says in broken(tmp_path, f"{GOOD}{content}\n").message
+
+
+def test_everything_can_be_kept(tmp_path: Path) -> None:
+    got = settings(tmp_path, f"{GOOD}keepRuns: null\nkeepBackups: null\nkeepStaged: null\n")
+    assert got.keep_runs is got.keep_backups is got.keep_staged is None

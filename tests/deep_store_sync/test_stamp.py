@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from deep_store_sync.stamp import AT_KEY, INCURABLE_KEY, Stamp, read_stamp, stamp_map
+from deep_store_sync.stamp import (
+    AT_KEY,
+    INCURABLE_KEY,
+    Stamp,
+    carried_over,
+    no_stamp,
+    read_stamp,
+    stamp_entries,
+    stamp_map,
+)
 
 HASH = "v1:" + "0a" * 32
 
@@ -44,3 +53,22 @@ def test_a_long_reason_is_cut() -> None:
 def test_foreign_maps_hold_no_stamp() -> None:
     assert read_stamp({}, 17, "e1") == Stamp()
     assert read_stamp({"RefreshSegmentTask.time": "1"}, 17, "e1") == Stamp()
+
+
+def test_a_stamp_is_taken_away_by_blanks_and_other_entries_stay() -> None:
+    written = {"owner": "etl", **stamp_map(HASH, 17, "e1", run_id="r", at="t", incurable_reason="why")}
+    blanked = {**written, **no_stamp(written)}
+    assert read_stamp(blanked, 17, "e1") == Stamp()
+    assert stamp_entries(blanked) == {}
+    assert blanked["owner"] == "etl"
+
+
+def test_a_stamp_goes_with_the_content_to_another_etag_and_only_if_it_spoke_of_it() -> None:
+    written = stamp_map(HASH, 17, "e1", run_id="r", at="t")
+    carried = carried_over(stamp_entries(written), crc=17, etag="e1", new_etag="e2")
+    assert read_stamp(carried, 17, "e2") == Stamp(HASH)
+    assert carried[AT_KEY] == "t"
+    assert carried[INCURABLE_KEY] == ""
+    assert carried_over(written, crc=18, etag="e1", new_etag="e2") == {}
+    assert carried_over(written, crc=17, etag="e0", new_etag="e2") == {}
+    assert carried_over({}, crc=17, etag="e1", new_etag="e2") == {}

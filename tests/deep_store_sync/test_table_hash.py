@@ -137,7 +137,7 @@ def test_the_hash_moves(path: str, value: Any) -> None:
         ("metricFieldSpecs[0].defaultNullValue", ..., True),
         ("metricFieldSpecs[0].defaultNullValue", "0", True),
         ("enableColumnBasedNullHandling", True, True),
-        ("primaryKeyColumns", ["origin"], True),
+        ("primaryKeyColumns", ["origin"], False),
     ],
 )
 def test_the_schema(path: str, value: Any, moves: bool) -> None:

@@ -7,19 +7,24 @@ import io
 import logging
 import tarfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from deep_store_sync.find import FoundPlan, find_stale_segments
 from deep_store_sync.model import Outcome, RunRequest, SegmentOutcome
+from deep_store_sync.pinot.controller import ControllerClient
+from deep_store_sync.pinot.servers import ServerClient
 from deep_store_sync.publishing.publish import upload_and_refresh
 from deep_store_sync.publishing.stamping import stamp_batch
-from deep_store_sync.rebuild import rebuild_batch
+from deep_store_sync.rebuilding.rebuild import rebuild_batch
 from deep_store_sync.report import RunReport, write_report
 from deep_store_sync.services import Services
-from deep_store_sync.settings import TableSync
+from deep_store_sync.settings import EngineSettings, TableSync
 from deep_store_sync.stamp import HASH_KEY, RUN_KEY
+from deep_store_sync.store.deep_store import DeepStore
 from deep_store_sync.workspace import Workspace
 from pinot_sandbox import Sandbox
 
@@ -52,11 +57,12 @@ class Sync:
     services: Services
     last: FoundPlan | None = None
     reports: list[RunReport] = field(default_factory=list)
+    table: str = TABLE
 
     def with_settings(self, **changes: Any) -> Sync:
         settings = self.settings.model_copy(update=changes)
         services = Services(self.services.controller, self.services.servers, self.services.store, settings)
-        return Sync(self.sandbox, self.workspace, settings, services)
+        return Sync(self.sandbox, self.workspace, settings, services, table=self.table)
 
     def run(
         self,
@@ -70,9 +76,7 @@ class Sync:
         found = find_stale_segments(self.services, RunRequest(run_id, **request), log=LOG)
         self.last = found
         for batch in found.batches:
-            rebuilt = rebuild_batch(
-                self.services, found.plan_url, batch.id, workdir=None, log=LOG, should_stop=lambda: False
-            )
+            rebuilt = rebuild_batch(self.services, found.plan_url, batch.id, log=LOG, should_stop=lambda: None)
             between()
             published = upload_and_refresh(self.services, found.plan_url, batch.id, rebuilt, log=LOG, should_stop=stop)
             stamp_batch(self.services, found.plan_url, batch.id, published, log=LOG)
@@ -85,9 +89,11 @@ class Sync:
         return {row.segment: row for row in rows}
 
     def look(self) -> dict[str, SegmentView]:
-        """Every segment of the table as it is now."""
+        """Every segment of the table as it is now, but for those that consume."""
         views = {}
-        for record in self.services.controller.segments(TABLE):
+        for record in self.services.controller.segments(self.table):
+            if record.status == "IN_PROGRESS":
+                continue
             assert record.url is not None
             assert record.crc is not None
             body = self.services.store.read(record.url)
@@ -105,8 +111,30 @@ class Sync:
 
     def downloads(self) -> dict[str, int]:
         """Downloads of the table's segments by server since the last reset."""
-        counts = self.sandbox.downloads(TABLE)
+        counts = self.sandbox.downloads(self.table)
         return {server: sum(item.count for item in counts[server].values()) for server in self.sandbox.servers}
+
+
+@contextmanager
+def syncing(sandbox: Sandbox, table: str = TABLE) -> Iterator[Sync]:
+    """A sync of a table that is yet to be made; it is dropped in the end, and all servers run."""
+    client = sandbox.s3.client()
+    workspace = f"s3://{sandbox.s3.bucket}/deep-store-sync/{uuid.uuid4().hex}"
+    settings = TableSync(
+        table=table,
+        deep_store_prefixes=(sandbox.deep_store_url,),
+        workspace=workspace,
+        engine=EngineSettings(jars=sandbox.jars_dir),
+        proof_timeout=timedelta(seconds=60),
+    )
+    with ControllerClient(sandbox.controller_url) as controller, ServerClient() as servers:
+        services = Services(controller, servers, DeepStore(client), settings)
+        yield Sync(sandbox, workspace, settings, services, table=table)
+        for server in sandbox.servers:
+            if not sandbox.is_running(server):
+                sandbox.start_server(server)
+        sandbox.drop_table(table)
+    client.close()
 
 
 def _archive(body: bytes) -> tuple[dict[str, str], frozenset[str]]:

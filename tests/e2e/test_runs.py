@@ -213,34 +213,29 @@ def test_a_stamped_segment_that_servers_lost_is_taken_by_a_forced_download(sync:
 
 
 def test_what_stays_stale_is_marked_incurable_once_and_left_alone(sync: Sync) -> None:
-    """`isStale` wants a star-tree that neither server nor preprocessing builds while dynamic creation is off."""
+    """`isStale` wants all rows of a segment in one partition."""
     sandbox = sync.sandbox
     sandbox.load_flights(months=[1])
     config = sandbox.table_config(TABLE)
-    config["tableIndexConfig"]["enableDynamicStarTreeCreation"] = False
-    config["tableIndexConfig"]["starTreeIndexConfigs"] = [
-        {
-            "dimensionsSplitOrder": ["origin", "carrier"],
-            "functionColumnPairs": ["SUM__distance"],
-            "maxLeafRecords": 1000,
-        }
-    ]
+    by = {"carrier": {"functionName": "Murmur", "numPartitions": 4}}
+    config["tableIndexConfig"]["segmentPartitionConfig"] = {"columnPartitionMap": by}
     sandbox.update_table_config(config)
+    assert outcomes(sync.run()) == {Outcome.SYNCED}  # so that brokers know the partitions that it has
     before = sync.look()
+    sandbox.reset_downloads()
     rows = sync.run()
     assert outcomes(rows) == {Outcome.INCURABLE}
-    assert "startree" in rows[SEGMENT].message
+    assert "partitions" in rows[SEGMENT].message
     after = sync.look()
     assert after[SEGMENT].etag == before[SEGMENT].etag
     for force in (False, True):
-        sandbox.reset_downloads()
         assert outcomes(sync.run(force=force)) == {Outcome.INCURABLE}
         assert sync.look() == after
-        assert sync.downloads() == dict.fromkeys(sandbox.servers, 0)
+    assert sync.downloads() == dict.fromkeys(sandbox.servers, 0)
     # Another config, another try.
-    config["tableIndexConfig"]["enableDynamicStarTreeCreation"] = True
+    del config["tableIndexConfig"]["segmentPartitionConfig"]
     sandbox.update_table_config(config)
-    assert outcomes(sync.run()) == {Outcome.SYNCED}
+    assert outcomes(sync.run()) == {Outcome.STAMPED}
 
 
 def put_schema(sync: Sync, schema: dict[str, Any]) -> None:
@@ -249,32 +244,33 @@ def put_schema(sync: Sync, schema: dict[str, Any]) -> None:
     httpx.put(url, json=schema, timeout=30).raise_for_status()
 
 
-def test_what_needs_regenerating_fails_with_the_reason_and_is_not_touched(sync: Sync) -> None:
+def test_what_cannot_be_converted_fails_with_the_reason_and_is_not_touched(sync: Sync) -> None:
     sandbox = sync.sandbox
     sandbox.load_flights(months=[1])
     schema = sandbox.schema(TABLE)
-    for spec in schema["metricFieldSpecs"]:
-        spec["dataType"] = "LONG"
+    for spec in schema["dimensionFieldSpecs"]:
+        if spec["name"] == "carrier":
+            spec["dataType"] = "INT"
     before = sync.look()
     put_schema(sync, schema)
     rows = sync.run()
     assert outcomes(rows) == {Outcome.FAILED}
-    assert "distance" in rows[SEGMENT].message
+    assert "carrier" in rows[SEGMENT].message
     assert sync.reports[-1].undone
     assert sync.look() == before
 
 
-def test_a_column_that_left_the_schema_costs_no_rebuild(sync: Sync) -> None:
-    """Servers leave it aside when they load the segment: they have to load it again, and the object stays."""
+def test_a_column_that_left_the_schema_leaves_the_object(sync: Sync) -> None:
     sandbox = sync.sandbox
     sandbox.load_flights(months=[1])
     schema = sandbox.schema(TABLE)
     schema["dimensionFieldSpecs"] = [spec for spec in schema["dimensionFieldSpecs"] if spec["name"] != "minute"]
-    before = sync.look()
     put_schema(sync, schema)
-    assert outcomes(sync.run()) == {Outcome.SYNCED}
+    rows = sync.run()
+    assert outcomes(rows) == {Outcome.SYNCED}
+    assert rows[SEGMENT].changes == ("minute: column removed",)
     after = sync.look()
-    assert after[SEGMENT].etag == before[SEGMENT].etag
+    assert not {index for index in after[SEGMENT].indexes if index.startswith("minute.")}
     assert after[SEGMENT].stamp
     assert outcomes(sync.run()) == {Outcome.SKIPPED}
     assert sync.look() == after

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 
+import psutil
 import pytest
 import yaml
 from tests.e2e.kit import NEW_INDEXES, TABLE, Sync, add_indexes
@@ -32,7 +33,7 @@ def airflow(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "workspace": f"s3://{sandbox.s3.bucket}/three-uses",
         "batchSegments": 2,
         "proofTimeout": "60s",
-        "engine": {"jars": str(sandbox.jars_dir)},
+        "engine": {"jars": str(sandbox.jars_dir), "workdir": str(folder / "work"), "maxGrowth": 1000000},
     }
     (tables / "flights.yaml").write_text(yaml.safe_dump(settings))
     with LiveAirflow(
@@ -145,3 +146,33 @@ def test_a_dry_run_changes_nothing_and_tells_what_would_be_done(airflow: LiveAir
     assert "2 segments" in airflow.task_log(DAG, run, "report")
     plan = Workspace.of_plan(sync.services.store, plan_url(airflow, sync, run)).read_plan()
     assert {str(row.action) for row in plan.segments} == {"rebuild"}
+
+
+def test_a_task_that_is_marked_failed_while_it_rebuilds_leaves_nothing_on_the_worker(
+    airflow: LiveAirflow, sync: Sync
+) -> None:
+    sandbox = sync.sandbox
+    sandbox.load_flights(months=[1])
+    before = [view.etag for view in sync.look().values()]
+    original, config = sandbox.table_config(TABLE), sandbox.table_config(TABLE)
+    columns = ["carrier", "tailnum", "origin", "dest", "day", "flight", "dep_time", "arr_time", "hour", "minute"]
+    tree = {"dimensionsSplitOrder": columns, "functionColumnPairs": ["COUNT__*"], "maxLeafRecords": 1}
+    config["tableIndexConfig"].update(starTreeIndexConfigs=[tree], enableDynamicStarTreeCreation=True)
+    sandbox.update_table_config(config)  # which takes gigabytes and minutes to build
+    airflow.unpause(DAG)
+    airflow.trigger(DAG, {"forceReload": True})
+    work = airflow.home.parent / "work"
+    airflow.wait_until("the star-tree grows", lambda: any(work.glob("**/star-tree.record")), 300)
+    engines = [process for process in psutil.process_iter(["cwd"]) if str(process.info["cwd"]).startswith(str(work))]
+    assert len(engines) == 1
+    sandbox.update_table_config(original)  # for a scheduled run that may wait behind this one
+
+    runs = [run["dag_run_id"] for run in airflow.dag_runs(DAG) if run["state"] in ("queued", "running")]
+    (run,) = [run for run in runs if airflow.task_states(DAG, run).get("batch.rebuild_segment[0]") == "running"]
+    airflow.mark(DAG, run, "batch.rebuild_segment", "failed", map_index=0)
+    airflow.wait_until("its folder is gone", lambda: not any(work.iterdir()), 60)
+    assert not any(engine.is_running() for engine in engines)
+    for each in runs:
+        assert airflow.wait_for_run(DAG, each, 300) == ("failed" if each == run else "success")
+    assert "the task was cancelled" in airflow.task_log(DAG, run, "batch.rebuild_segment", map_index=0)
+    assert [view.etag for view in sync.look().values()] == before

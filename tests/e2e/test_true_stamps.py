@@ -16,9 +16,9 @@ from deep_store_sync.publishing.publish import upload_and_refresh
 from deep_store_sync.publishing.publish_segment import SegmentPublisher
 from deep_store_sync.publishing.stamping import stamp_batch
 from deep_store_sync.publishing.wave import WavePublisher
-from deep_store_sync.rebuild import rebuild_batch
+from deep_store_sync.rebuilding.rebuild import rebuild_batch
 from deep_store_sync.report import write_report
-from deep_store_sync.store.object_mark import read_mark
+from deep_store_sync.store.object_mark import first_written
 from deep_store_sync.workspace import Workspace
 
 SEGMENT, OTHER = "flights_2013-01", "flights_2013-02"
@@ -252,7 +252,9 @@ def test_a_retry_of_a_run_that_finished_another_runs_push_knows_its_own_work(
     assert set(row.proven) == set(sync.sandbox.servers)
 
 
-def test_a_refused_retry_puts_the_old_object_back_without_our_mark(sync: Sync, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_retry_puts_the_old_object_back_as_nothing_of_ours(
+    sync: Sync, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Try 1 overwrites and dies, try 2 is refused: nothing may take the old bytes for the new ones afterwards."""
     sandbox, store = sync.sandbox, sync.services.store
     sandbox.load_flights(months=[1])
@@ -269,7 +271,7 @@ def test_a_refused_retry_puts_the_old_object_back_without_our_mark(sync: Sync, m
     sandbox.update_table_config(config)
     upload_and_refresh(sync.services, plan_url, batch, rebuilt, log=LOG)
     assert sync.look()[SEGMENT].content == before.content
-    assert read_mark(store.head(str(record.url)).metadata) is None
+    assert first_written(store.head(str(record.url)).metadata) is None
     config["quota"] = None
     sandbox.update_table_config(config)
     assert outcomes(sync.run()) == {Outcome.SYNCED}

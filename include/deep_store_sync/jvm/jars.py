@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deep_store_sync.errors import EngineError
@@ -21,11 +21,15 @@ _BUILD = re.compile(r"-[0-9a-f]{40}$")
 
 @dataclass(frozen=True, slots=True)
 class JarSet:
-    """A class path, and the Pinot version of the jars on it. `source` says where they were found, for messages."""
+    """A class path, and the Pinot version of the jars on it.
+
+    `source` says where they were found, for messages. `of_cluster` says that the cluster is known to run this version.
+    """
 
     version: str
     paths: tuple[Path, ...]
     source: str
+    of_cluster: bool = False
 
 
 def find_jars(
@@ -56,12 +60,10 @@ def find_jars(
     if wanted and jars.version != wanted and not allow_mismatch:
         raise EngineError(
             f"the cluster runs Pinot {wanted} and the jars in {jars.source} are of {jars.version}: segments have to "
-            "be rebuilt by the "
-            "library that the servers load them with. Give the jars of that version (engine.jars), or, during a "
-            "rolling upgrade, set "
-            "engine.allowVersionMismatch"
+            "be rebuilt by the library that the servers load them with. Give the jars of that version (engine.jars; "
+            "docs/pinot-jars.md), or, during a rolling upgrade, set engine.allowVersionMismatch"
         )
-    return jars
+    return replace(jars, of_cluster=jars.version == wanted)
 
 
 def normalize(version: str) -> str:
@@ -78,12 +80,12 @@ def _first(wanted: str | None, configured: Path | None, environ: Mapping[str, st
         # The order of Pinot's own start script: the library, then the plugins.
         return read_jars(Path(home) / "lib", f"{home} (PINOT_HOME)", plugins=Path(home) / "plugins")
     cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pinot-deep-store-sync" / "jars"
-    folders = [path for path in cache.glob(f"{wanted or ''}*-*") if path.is_dir()]
+    folders = [path for path in cache.glob(f"{wanted or '*'}-*") if path.is_dir()]
     if not folders:
         raise EngineError(
             f"no jars of Pinot {wanted or ''} found: set engine.jars in the table's file, {JARS_VARIABLE} or "
-            "PINOT_HOME to where they "
-            f"are, or fill the cache {cache}. A Pinot server's or minion's image has them in /opt/pinot/lib"
+            f"PINOT_HOME to where they are, or fill the cache {cache}. A Pinot server's or minion's image has them in "
+            "/opt/pinot/lib; docs/pinot-jars.md names other ways"
         )
     newest = max(folders, key=lambda path: path.stat().st_mtime)
     return read_jars(newest, str(newest))
@@ -114,7 +116,8 @@ def _common_version(versions: Mapping[str, str], source: str) -> str:
     missing = [name for name in _NEEDED if name not in versions]
     if missing:
         raise EngineError(
-            f"{source} holds no {', '.join(missing)}: resolve Pinot's jars with all they depend on, at one version"
+            f"{source} holds no {', '.join(missing)}: resolve Pinot's jars with all they depend on, at one version "
+            "(docs/pinot-jars.md)"
         )
     found = {versions[name] for name in _NEEDED}
     if len(found) > 1:

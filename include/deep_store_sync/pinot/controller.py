@@ -126,6 +126,15 @@ class ControllerClient:
         path, expected = f"/tables/{part(raw)}/idealstate", "an object of segment, server and state"
         return self._of_table(table, path, lambda body: answers.ideal_state(body, kind), expected, {"tableType": kind})
 
+    def external_view(self, table: str) -> dict[str, dict[str, str]]:
+        """Which server hosts which segment how, in the shape of `ideal_state`; empty before the first one does."""
+        raw, kind = split_table(table)
+        path, expected = f"/tables/{part(raw)}/externalview", "an object of segment, server and state"
+        try:
+            return self._read(path, lambda body: answers.ideal_state(body, kind), expected, {"tableType": kind}) or {}
+        except PinotNotFoundError:
+            return {}
+
     def lineage(self, table: str) -> Lineage:
         """The segments that a segment replacement touches."""
         raw, kind = split_table(table)

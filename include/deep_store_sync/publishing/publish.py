@@ -65,7 +65,9 @@ def upload_and_refresh(
             results.append(Published(row.segment, Outcome.FAILED, f"{rebuilt_url} has no result for it", crc=row.crc))
         elif result.status in _ENDED:
             results.append(ended(row, result, _ENDED[result.status], result.message))
-        elif result.status is Rebuilt.UNCHANGED and row.servers is not Servers.STALE:
+        elif result.status is Rebuilt.INCURABLE or (
+            result.status is Rebuilt.UNCHANGED and row.servers is not Servers.STALE
+        ):
             in_sync.append((row, result))
         else:
             work.append((row, result))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from deep_store_sync.decide import keys_expire
 from deep_store_sync.model import PlannedSegment, PublishMode, RebuildResult, Servers
 
 
@@ -24,25 +25,20 @@ def publish_mode(
     where the table sets `skipSegmentPreprocess`: it is false then whatever the segment looks like (Pinot 1.5.1,
     `ImmutableSegmentLoader.needPreprocess`).
 
-    A refresh is right in any other case, except on an upsert table whose keys expire: there a replaced segment loses
-    its valid-doc snapshot, and rows that were superseded can come back.
+    A refresh is right in any other case, and the only way for values that were written anew, which servers can have
+    from nowhere else; except on an upsert table whose keys expire: there a replaced segment loses its valid-doc
+    snapshot, and rows that were superseded can come back.
     """
     finishing = rebuilt.object_crc != rebuilt.crc
-    if not finishing and servers is Servers.CLEAN:
+    if not finishing and not rebuilt.regenerated and servers is Servers.CLEAN:
         if not rebuilt.invisible_changes:
             return PublishMode.QUIET
         skips = bool((table_config.get("tableIndexConfig") or {}).get("skipSegmentPreprocess"))
         if not skips and all(need_reload.get(server) is False for server in row.replicas):
             return PublishMode.QUIET
-    if expires(table_config):
+    if keys_expire(table_config):
         return (
             "an upsert table with metadataTTL or deletedKeysTTL: replacing the segment on servers could bring expired "
             "rows back, and a quiet publish needs every replica to be in sync: reload the table on the servers first"
         )
     return PublishMode.REFRESH
-
-
-def expires(table_config: Mapping[str, Any]) -> bool:
-    """Whether keys of the table's upsert metadata expire."""
-    upsert = table_config.get("upsertConfig") or {}
-    return any(float(upsert.get(key) or 0) > 0 for key in ("metadataTTL", "deletedKeysTTL"))

@@ -1,7 +1,7 @@
 """Publishing one segment: compare-and-set on the object, then compare-and-set in ZooKeeper.
 
-The order makes every moment safe. Before the object is overwritten, a copy is kept. Between object and ZooKeeper, the
-download URL resolves to the rebuilt segment, which holds the same rows, and the object's mark says whose it is. An
+The order makes every moment safe. Before the object is overwritten, the old one is kept. Between object and ZooKeeper,
+the download URL resolves to the rebuilt segment, which holds the same rows, and the object's mark says whose it is. An
 outcome that is not known is read back. What the controller refuses for good is put back.
 """
 
@@ -10,45 +10,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from deep_store_sync.errors import (
-    DeepStoreSyncError,
-    DeepStoreUnavailableError,
-    ObjectChangedError,
-    ObjectNotFoundError,
-    PinotAnswerError,
-    PinotNotFoundError,
-    PinotUnavailableError,
-    PushConflictError,
-    PushRefusedError,
-    SegmentChangedError,
-    SegmentGoneError,
-    WriteConflictError,
-)
+from deep_store_sync.errors import BackupError, DeepStoreSyncError, PushRefusedError
 from deep_store_sync.model import PlannedSegment, PublishMode, RebuildResult, SegmentRecord
-from deep_store_sync.segment.archive import metadata_archive, rewrite_creation_meta
+from deep_store_sync.publishing.backup import Backups, fetch_original, put_back
+from deep_store_sync.publishing.segment_writes import LostRaceError, Seen, SegmentWrites
+from deep_store_sync.segment.archive import rewrite_creation_meta
 from deep_store_sync.segment.segment_files import CreationMeta
 from deep_store_sync.services import Services
 from deep_store_sync.stamp import RUN_KEY, read_stamp, stamp_map
 from deep_store_sync.store.deep_store import ObjectInfo
-from deep_store_sync.store.object_mark import ObjectMark, read_mark
+from deep_store_sync.store.object_mark import ObjectMark, read_mark, unmarked
+from deep_store_sync.workdir import work_folder
 from deep_store_sync.workspace import Workspace
-
-
-class LostRaceError(DeepStoreSyncError):
-    """Somebody else changed the segment after the plan was made. Nothing of theirs was touched."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A segment at one moment: ZooKeeper's record, and the object's attributes."""
-
-    record: SegmentRecord
-    object: ObjectInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +37,7 @@ class Written:
     uploaded_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SegmentPublisher:
     """Publishes and stamps segments of one run."""
 
@@ -69,6 +46,12 @@ class SegmentPublisher:
     run_id: str
     log: logging.Logger
     sleep: Callable[[float], None] = time.sleep
+    _writes: SegmentWrites = field(init=False)
+    _backups: Backups = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._writes = SegmentWrites(self.services, self.log, self.sleep)
+        self._backups = Backups(self.services, self.workspace, self.log)
 
     def look(self, row: PlannedSegment) -> Seen:
         """The segment as ZooKeeper and the deep store have it now.
@@ -76,14 +59,7 @@ class SegmentPublisher:
         Raises:
             LostRaceError: one of them has it no more.
         """
-        try:
-            record = self.services.controller.segment(self.services.settings.table, row.segment)
-        except PinotNotFoundError as error:
-            raise LostRaceError("the segment was deleted after the plan was made") from error
-        try:
-            return Seen(record, self.services.store.head(row.url))
-        except ObjectNotFoundError as error:
-            raise LostRaceError(f"the object {row.url} is gone") from error
+        return self._writes.look(row.segment, row.url)
 
     def earlier_try(self, row: PlannedSegment, rebuilt: RebuildResult, seen: Seen) -> Written | PublishMode | None:
         """What an earlier try of this run has done: all of it, or the first part of a publish in this mode, or nothing.
@@ -119,17 +95,22 @@ class SegmentPublisher:
             etag, uploaded = before.etag, 0
         elif rebuilt.object_crc == crc != row.crc:
             # An earlier run wrote exactly this object and died before it could tell ZooKeeper.
+            self._backups.take_over(row, rebuilt, seen)
             etag, uploaded = before.etag, 0
         else:
-            if self.services.settings.backup == "copy":
-                self.services.store.copy(row.url, self.workspace.backup_url(row.segment), source_etag=before.etag)
-            etag, uploaded = self._replace(row, rebuilt, before, mark, crc)
+            self._backups.keep(row, rebuilt, seen, mark)
+            try:
+                etag, uploaded = self._replace(row, rebuilt, before, mark, crc)
+            except LostRaceError:
+                with suppress(DeepStoreSyncError):  # then it is found out when somebody wants to put it back
+                    self._backups.forget(row.segment)
+                raise
         if mode is PublishMode.REFRESH:
             try:
                 self._push(row, rebuilt, seen.record, crc=crc, custom=self._stamp(row, crc, etag, None))
             except PushRefusedError as error:
-                raise PushRefusedError(f"{error}. {self._put_back(row, etag, like=before)}") from error
-            self._expect_ours(row, etag)
+                raise PushRefusedError(f"{error}. {self._put_back(row, etag)}") from error
+            self._writes.expect_ours(row.url, etag)
         return Written(etag, crc, uploaded)
 
     def stamp(
@@ -146,65 +127,26 @@ class SegmentPublisher:
         if seen.object.etag != etag:
             raise LostRaceError(f"the object {row.url} was overwritten after it was verified: not stamped")
         self._push(row, rebuilt, seen.record, crc=crc, custom=self._stamp(row, crc, etag, incurable_reason))
-        self._expect_ours(row, etag)
-
-    def _expect_ours(self, row: PlannedSegment, etag: str) -> None:
-        """Look once more after ZooKeeper was told: another push may have written the object in between and then lost.
-
-        The stamp names the ETag, so it vouches for nothing then, and the next run looks into the segment again.
-        """
-        if self.services.store.head(row.url).etag != etag:
-            raise DeepStoreSyncError(
-                f"somebody else overwrote {row.url} while this push was under way, and ZooKeeper has this push's CRC: "
-                "push the segment again from its source"
-            )
+        self._writes.expect_ours(row.url, etag)
 
     def _replace(
         self, row: PlannedSegment, rebuilt: RebuildResult, before: ObjectInfo, mark: ObjectMark, crc: int
     ) -> tuple[str, int]:
         """Bring the staged archive to the object's place; returns the new ETag and the bytes sent."""
-        with TemporaryDirectory(prefix="deep-store-sync-") as folder:
-            archive = Path(folder) / "segment.tar"
+        with work_folder(self.services.settings.engine.workdir, self.log) as folder:
+            archive = folder / "segment.tar"
             staged = self.services.store.download(rebuilt.staged_url or "", archive)
             if staged.size != rebuilt.staged_bytes:
                 raise DeepStoreSyncError(
                     f"{rebuilt.staged_url} has {staged.size} bytes, {rebuilt.staged_bytes} were staged: sync again"
                 )
             if rebuilt.staged_crc != crc:
-                repacked = Path(folder) / "repacked.tar"
+                repacked = folder / "repacked.tar"
                 rewrite_creation_meta(archive, repacked, CreationMeta(crc, rebuilt.creation_ms, rebuilt.data_crc))
                 archive = repacked
-            return self._compare_and_set(row, archive, before, mark), archive.stat().st_size
-
-    def _compare_and_set(self, row: PlannedSegment, archive: Path, before: ObjectInfo, mark: ObjectMark) -> str:
-        """Overwrite the object if it is still the one of `before`; returns the new ETag."""
-        for wait_s in (0.2, 0.4, 0.8, None):
-            try:
-                return self.services.store.replace(
-                    row.url, archive, if_match=before.etag, like=before, metadata=mark.to_metadata()
-                )
-            except WriteConflictError:
-                if wait_s is None:
-                    raise
-                self.sleep(wait_s)
-            except (ObjectChangedError, ObjectNotFoundError, DeepStoreUnavailableError) as error:
-                # A refusal is also the answer to a request that was sent twice on the way and did arrive.
-                etag = self._read_back(row, mark, before)
-                if etag is not None:
-                    self.log.info("%s: the answer to the upload was lost or wrong, but it did arrive", row.segment)
-                    return etag
-                if isinstance(error, DeepStoreUnavailableError):
-                    raise
-                raise LostRaceError(f"the object {row.url} was overwritten or deleted meanwhile") from error
-        raise AssertionError("the last try returns or raises")
-
-    def _read_back(self, row: PlannedSegment, mark: ObjectMark, before: ObjectInfo) -> str | None:
-        """The ETag of the object if it is one that this run wrote after `before`."""
-        try:
-            found = self.services.store.head(row.url)
-        except ObjectNotFoundError:
-            return None
-        return found.etag if found.etag != before.etag and read_mark(found.metadata) == mark else None
+            metadata = {**unmarked(before.metadata), **mark.to_metadata()}
+            etag = self._writes.overwrite(row.segment, row.url, archive, before=before, metadata=metadata)
+            return etag, archive.stat().st_size
 
     def _push(
         self,
@@ -215,72 +157,30 @@ class SegmentPublisher:
         crc: int,
         custom: Mapping[str, str],
     ) -> None:
-        """Tell ZooKeeper, by compare-and-set on the CRC of `record`, until it is known whether it was told."""
-        # An equal-CRC push sets ZooKeeper's creation time to the archive's, and upsert ties are broken by it.
-        creation_ms = record.creation_ms if record.creation_ms is not None else rebuilt.creation_ms
-        meta = CreationMeta(crc, creation_ms, rebuilt.data_crc)
-        archive = metadata_archive(row.segment, meta.to_bytes(), rebuilt.metadata_properties)
-        unknown = False
-        for wait_s in (0.5, 1.0, 2.0, None):
-            try:
-                self.services.controller.push_metadata(
-                    self.services.settings.table,
-                    row.segment,
-                    archive=archive,
-                    url=row.url,
-                    expected_crc=record.crc or 0,
-                    custom=custom,
-                )
-                return
-            except SegmentGoneError as error:
-                raise LostRaceError("the segment was deleted after the plan was made") from error
-            except SegmentChangedError as error:
-                # Our own first try may be what changed it.
-                if self._has(row, crc, custom):
-                    return
-                raise LostRaceError(f"the segment was pushed again meanwhile: {error}") from error
-            except PushRefusedError as error:
-                if not unknown:
-                    raise
-                if self._has(row, crc, custom):
-                    return
-                # The refusal speaks of the last try alone: an earlier one may still arrive.
-                raise DeepStoreSyncError(
-                    f"{error}. An earlier try got no answer, so nothing is put back: the next run finishes the push"
-                ) from error
-            except (PushConflictError, PinotUnavailableError, PinotAnswerError):
-                unknown = True
-                if self._has(row, crc, custom):
-                    return
-                if wait_s is None:
-                    raise
-                self.sleep(wait_s)
-
-    def _has(self, row: PlannedSegment, crc: int, custom: Mapping[str, str]) -> bool:
-        """Whether ZooKeeper has what a push was to write: the answer to a push whose outcome is not known."""
-        record = self.look(row).record
-        return record.crc == crc and all(record.custom.get(key) == value for key, value in custom.items())
+        meta = CreationMeta(crc, rebuilt.creation_ms, rebuilt.data_crc)
+        self._writes.push(
+            row.segment, row.url, record, meta=meta, properties=rebuilt.metadata_properties, custom=custom
+        )
 
     def _stamp(self, row: PlannedSegment, crc: int, etag: str, incurable_reason: str | None) -> dict[str, str]:
         at = datetime.now(UTC).isoformat(timespec="seconds")
         return stamp_map(row.table_hash, crc, etag, run_id=self.run_id, at=at, incurable_reason=incurable_reason)
 
-    def _put_back(self, row: PlannedSegment, etag: str, *, like: ObjectInfo) -> str:
+    def _put_back(self, row: PlannedSegment, etag: str) -> str:
         """Undo the overwrite after a refusal. Returns what was done, in words."""
-        store, backup = self.services.store, self.workspace.backup_url(row.segment)
+        now, note = self.services.store.head(row.url), self._backups.read(row.segment)
         try:
-            original = store.head(backup)
-        except ObjectNotFoundError:
-            return "The rebuilt object stays, since there is no backup to put back: the next run pushes it again"
-        with TemporaryDirectory(prefix="deep-store-sync-") as folder:
-            archive = Path(folder) / "segment.tar"
-            store.download(backup, archive, if_match=original.etag)
-            try:
-                store.replace(
-                    row.url, archive, if_match=etag, like=replace(like, metadata={}), metadata=original.metadata
-                )
-            except (ObjectChangedError, ObjectNotFoundError):
-                return "The object was overwritten by somebody else meanwhile, and left alone"
+            if now.etag != etag:
+                raise LostRaceError("another object")
+            if note is None:
+                raise BackupError("there is no backup of it")
+            with work_folder(self.services.settings.engine.workdir, self.log) as folder:
+                original = fetch_original(self.services.store, note, folder / "segment.tar")
+                put_back(self._writes, note, original, now, crc=row.crc)
+        except BackupError as error:
+            return f"The rebuilt object stays ({error}): the next run pushes it again"
+        except LostRaceError:
+            return "The object was overwritten by somebody else meanwhile, and left alone"
         return "The old object was put back"
 
 

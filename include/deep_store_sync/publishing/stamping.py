@@ -8,7 +8,8 @@ from dataclasses import fields, replace
 
 from deep_store_sync.errors import DeepStoreSyncError
 from deep_store_sync.model import Outcome, Pending, PlannedSegment, Published, RebuildResult, SegmentOutcome
-from deep_store_sync.publishing.publish_segment import LostRaceError, SegmentPublisher
+from deep_store_sync.publishing.publish_segment import SegmentPublisher
+from deep_store_sync.publishing.segment_writes import LostRaceError
 from deep_store_sync.services import Services
 from deep_store_sync.workspace import Workspace
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from deep_store_sync.decide import server_state
+from deep_store_sync.decide import keys_expire, server_state
 from deep_store_sync.errors import DeepStoreSyncError
 from deep_store_sync.model import (
     DeferredBy,
@@ -30,8 +30,9 @@ from deep_store_sync.model import (
 )
 from deep_store_sync.publishing.forced_reload import Taken, force_download, make_servers_take
 from deep_store_sync.publishing.proof import Proof, ServerWatch
-from deep_store_sync.publishing.publish_mode import expires, publish_mode
-from deep_store_sync.publishing.publish_segment import LostRaceError, SegmentPublisher, Written
+from deep_store_sync.publishing.publish_mode import publish_mode
+from deep_store_sync.publishing.publish_segment import SegmentPublisher, Written
+from deep_store_sync.publishing.segment_writes import LostRaceError
 from deep_store_sync.services import Services
 from deep_store_sync.table_hash import TableHashes, has_tier_overrides
 from deep_store_sync.workspace import Workspace
@@ -74,7 +75,7 @@ class WavePublisher:
         self._publisher = SegmentPublisher(self.services, self.workspace, self.plan.request.run_id, self.log)
 
     def only_stamp(self, items: Sequence[Item], should_stop: Callable[[], str | None]) -> list[Published]:
-        """Segments that the deep store has as the config wants them, and that no server calls stale."""
+        """Segments that the deep store has as the config wants them, and that no server need load again."""
         if not items:
             return []
         held, items, _ = self._held_back(items, should_stop)
@@ -156,7 +157,7 @@ class WavePublisher:
 
     def _publish_or_raise(self, row: PlannedSegment, result: RebuildResult, now: _Now) -> Published:
         if result.status is not Rebuilt.CHANGED:
-            if not expires(now.table_config):
+            if not keys_expire(now.table_config):
                 return _to_stamp(row, result)  # and the servers are made to take it
             if result.status is Rebuilt.RELOAD:
                 return ended(row, result, Outcome.NOT_ELIGIBLE, _NO_FORCED_DOWNLOAD)
@@ -260,12 +261,14 @@ def ended(
 def _to_stamp(row: PlannedSegment, result: RebuildResult) -> Published:
     if result.status is Rebuilt.RELOAD:
         return ended(row, result, Outcome.STAMPED, "")
+    if result.status is Rebuilt.INCURABLE:
+        return replace(ended(row, result, Outcome.INCURABLE, result.message), pending=Pending.MARK_INCURABLE)
     return replace(ended(row, result, Outcome.STAMPED, "the deep store is in sync already"), pending=Pending.STAMP)
 
 
 def _servers_behind(row: PlannedSegment, result: RebuildResult, table_config: Mapping[str, Any]) -> bool:
     """Whether the deep store is right, the servers are not, and a forced download does no harm."""
-    if expires(table_config):
+    if keys_expire(table_config):
         return False
     return result.status is Rebuilt.RELOAD or (result.status is Rebuilt.UNCHANGED and row.servers is Servers.STALE)
 

@@ -20,6 +20,7 @@ import lz4.frame
 import zstandard
 from isal import igzip, isal_zlib
 
+from deep_store_sync.checkpoint import CheckedFile
 from deep_store_sync.errors import ArchiveError
 from deep_store_sync.segment.segment_files import (
     COLUMNS_FILE,
@@ -158,7 +159,7 @@ def pack(segment_dir: Path, archive: Path, compression: Compression) -> int:
             if path.is_dir():
                 tar.addfile(_entry(name, directory=True))
             else:
-                with path.open("rb") as file:
+                with CheckedFile(path) as file:
                     tar.addfile(_entry(name, path.stat().st_size), file)
     return archive.stat().st_size
 
@@ -247,15 +248,16 @@ def _checked(
 
 @contextmanager
 def _reader(archive: Path, compression: Compression) -> Iterator[IO[bytes]]:
-    if compression is Compression.GZIP:
-        with cast("IO[bytes]", cast("Any", igzip).open(archive, "rb")) as gzip_stream:
-            yield gzip_stream
-    elif compression is Compression.LZ4:
-        with lz4.frame.open(archive, "rb") as lz4_stream:
-            yield cast("IO[bytes]", lz4_stream)
-    else:
-        with archive.open("rb") as file, io.BufferedReader(_ZstdReader(file), _CHUNK) as zstd_stream:
-            yield zstd_stream
+    with CheckedFile(archive) as file:
+        if compression is Compression.GZIP:
+            with cast("IO[bytes]", cast("Any", igzip).open(file, "rb")) as gzip_stream:
+                yield gzip_stream
+        elif compression is Compression.LZ4:
+            with lz4.frame.open(file, "rb") as lz4_stream:
+                yield cast("IO[bytes]", lz4_stream)
+        else:
+            with io.BufferedReader(_ZstdReader(file), _CHUNK) as zstd_stream:
+                yield zstd_stream
 
 
 @contextmanager

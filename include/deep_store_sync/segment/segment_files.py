@@ -193,9 +193,13 @@ def parse_index_map(data: bytes) -> dict[tuple[str, str], BufferRange]:
         raise SegmentError(f"index_map cannot be read: {error!r}; the segment was damaged") from None
 
 
+# What Java trims. Python takes more for white space, which may be part of a column's name.
+_BLANKS = "".join(map(chr, range(ord(" ") + 1)))
+
+
 def split_list(value: str) -> tuple[str, ...]:
     """The elements of a value that Pinot writes as a list."""
-    return tuple(part for part in (part.strip() for part in value.split(",")) if part)
+    return tuple(part for part in (part.strip(_BLANKS) for part in value.split(",")) if part)
 
 
 def _columns(names: list[str], properties: Mapping[str, str]) -> dict[str, ColumnLayout]:
@@ -248,7 +252,7 @@ def _partitions(value: str) -> Iterator[int]:
             yield int(part)
 
 
-_KEY = re.compile(r"((?:[^\s\\=:]|\\.)*)(\s*[=:]\s*|\s+|$)", re.DOTALL)
+_KEY = re.compile(r"((?:[^\s\\=:]|\\.)*)(\s*[=:]\s*|\s+|$)", re.DOTALL | re.ASCII)
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _CONTROL = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "b": "\b"}
 

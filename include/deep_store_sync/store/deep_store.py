@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
+from deep_store_sync.checkpoint import CheckedFile, checkpoint
 from deep_store_sync.errors import (
-    DeepStoreAccessError,
     DeepStoreError,
     DeepStoreUnavailableError,
     ObjectChangedError,
@@ -21,6 +20,7 @@ from deep_store_sync.store.object_info import ObjectInfo, bare_etag, object_info
 from deep_store_sync.store.object_url import object_url, parse_url
 from deep_store_sync.store.store_errors import translated
 from deep_store_sync.store.store_probe import probe
+from deep_store_sync.store.tags_and_grants import grants, tagging
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -33,13 +33,7 @@ _PART = 64 * 1024**2
 _COPIED_PART = 512 * 1024**2
 _CHUNK = 1024**2
 _DOWNLOAD_TRIES = 3
-
-_GRANTS = {
-    "FULL_CONTROL": "GrantFullControl",
-    "READ": "GrantRead",
-    "READ_ACP": "GrantReadACP",
-    "WRITE_ACP": "GrantWriteACP",
-}
+_DELETED_AT_ONCE = 1000  # the most that S3 takes
 
 
 class DeepStore:
@@ -62,15 +56,16 @@ class DeepStore:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def head(self, url: str) -> ObjectInfo:
-        """An object's attributes.
+    def head(self, url: str, *, version_id: str | None = None) -> ObjectInfo:
+        """An object's attributes, or those of an earlier version of it.
 
         Raises:
-            ObjectNotFoundError: there is no such object.
+            ObjectNotFoundError: there is no such object or version.
         """
         bucket, key = parse_url(url)
+        head_object: Any = self._client.head_object
         with translated("HeadObject", url):
-            return object_info(url, self._client.head_object(Bucket=bucket, Key=key))
+            return object_info(url, head_object(Bucket=bucket, Key=key, **_version(version_id)))
 
     def exists(self, url: str) -> bool:
         """Whether there is such an object."""
@@ -80,18 +75,28 @@ class DeepStore:
             return False
         return True
 
-    def download(self, url: str, path: Path, *, if_match: str | None = None) -> ObjectInfo:
-        """Stream an object into a file.
+    def download(
+        self,
+        url: str,
+        path: Path,
+        *,
+        if_match: str | None = None,
+        version_id: str | None = None,
+        first_bytes: int | None = None,
+    ) -> ObjectInfo:
+        """Stream an object, or an earlier version of it, into a file: the whole of it, or only its `first_bytes`.
 
-        A body that is cut short is fetched again, and a file that is not whole is not left behind.
+        A body that is cut short is fetched again, and a file that is not whole is not left behind. With `first_bytes`,
+        the size that is returned is that of the part.
 
         Raises:
             ObjectChangedError: its ETag is not `if_match`.
-            ObjectNotFoundError: there is no such object.
+            ObjectNotFoundError: there is no such object or version.
         """
+        arguments = {**_version(version_id), **({"Range": f"bytes=0-{first_bytes - 1}"} if first_bytes else {})}
         try:
             with path.open("wb") as file:
-                return self._fetch(url, file, if_match)
+                return self._fetch(url, file, if_match, arguments)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -106,10 +111,12 @@ class DeepStore:
         self._fetch(url, buffer, None)
         return buffer.getvalue()
 
-    def _fetch(self, url: str, sink: IO[bytes], if_match: str | None) -> ObjectInfo:
+    def _fetch(
+        self, url: str, sink: IO[bytes], if_match: str | None, arguments: Mapping[str, str] | None = None
+    ) -> ObjectInfo:
         for left in reversed(range(_DOWNLOAD_TRIES)):
             try:
-                return self._fetch_once(url, sink, if_match)
+                return self._fetch_once(url, sink, if_match, arguments or {})
             except DeepStoreUnavailableError:
                 if not left:
                     raise
@@ -117,11 +124,12 @@ class DeepStore:
             sink.truncate()
         raise AssertionError("unreachable")
 
-    def _fetch_once(self, url: str, sink: IO[bytes], if_match: str | None) -> ObjectInfo:
+    def _fetch_once(self, url: str, sink: IO[bytes], if_match: str | None, arguments: Mapping[str, str]) -> ObjectInfo:
         bucket, key = parse_url(url)
-        condition: dict[str, Any] = {"IfMatch": quoted_etag(if_match)} if if_match else {}
+        get_object: Any = self._client.get_object
+        condition = {"IfMatch": quoted_etag(if_match)} if if_match else {}
         with translated("GetObject", url):
-            answer = self._client.get_object(Bucket=bucket, Key=key, **condition)
+            answer = get_object(Bucket=bucket, Key=key, **arguments, **condition)
             info = object_info(url, answer)
             got = 0
             with answer["Body"] as body:
@@ -130,6 +138,7 @@ class DeepStore:
                         f"GetObject {url}: the object has ETag {info.etag}, not {if_match} as before"
                     )
                 while chunk := body.read(_CHUNK):
+                    checkpoint()
                     sink.write(chunk)
                     got += len(chunk)
         if got != info.size:
@@ -143,6 +152,21 @@ class DeepStore:
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
                 for entry in page.get("Contents", []):
                     yield object_info(object_url(bucket, entry["Key"]), entry)
+
+    def folders(self, prefix_url: str) -> Iterator[str]:
+        """URLs of the folders right below a folder's URL, each with its closing slash, in the store's order."""
+        bucket, prefix = parse_url(prefix_url.rstrip("/") + "/")
+        pages = self._client.get_paginator("list_objects_v2")
+        with translated("ListObjectsV2", prefix_url):
+            for page in pages.paginate(Bucket=bucket, Prefix=prefix, Delimiter="/"):
+                for entry in page.get("CommonPrefixes", []):
+                    yield object_url(bucket, entry["Prefix"])
+
+    def keeps_versions(self, url: str) -> bool:
+        """Whether what is overwritten in the URL's bucket stays there as an earlier version."""
+        bucket, _ = parse_url(url)
+        with translated("GetBucketVersioning", url):
+            return self._client.get_bucket_versioning(Bucket=bucket).get("Status") == "Enabled"
 
     # --- the workspace -----------------------------------------------------------------------------------------------
 
@@ -180,6 +204,26 @@ class DeepStore:
         with translated("DeleteObject", url):
             self._client.delete_object(Bucket=bucket, Key=key)
 
+    def delete_all(self, urls: Iterable[str]) -> None:
+        """Remove the objects of one bucket, a thousand with each call.
+
+        Raises:
+            DeepStoreError: the store did not remove all of them; it may have removed some.
+        """
+        places = [parse_url(url) for url in urls]
+        for start in range(0, len(places), _DELETED_AT_ONCE):
+            some = places[start : start + _DELETED_AT_ONCE]
+            bucket = some[0][0]
+            with translated("DeleteObjects", f"s3://{bucket}"):
+                answer = self._client.delete_objects(
+                    Bucket=bucket, Delete={"Objects": [{"Key": key} for _, key in some], "Quiet": True}
+                )
+            for error in answer.get("Errors", []):
+                raise DeepStoreError(
+                    f"DeleteObjects {object_url(bucket, error.get('Key', ''))}: refused ({error.get('Code')}: "
+                    f"{error.get('Message')}). The credentials need s3:DeleteObject in the workspace"
+                )
+
     def copy(self, source_url: str, target_url: str, *, source_etag: str) -> None:
         """Copy an object inside the store with its attributes, metadata and tags, over what is at the target.
 
@@ -197,7 +241,7 @@ class DeepStore:
             parts = object_parts(
                 bucket, key, etag, source.size, max(self._part_bytes, min(self.multipart_threshold, _COPIED_PART))
             )
-            attributes = source.attributes() | {"Metadata": dict(source.metadata)} | self._tagging(source)
+            attributes = source.attributes() | {"Metadata": dict(source.metadata)} | tagging(self._client, source)
             upload_in_parts(self._client, target_url, parts, attributes=attributes, condition={})
         else:
             placed = {k: v for k, v in source.attributes().items() if not k.startswith(("Content", "Cache"))}
@@ -242,7 +286,10 @@ class DeepStore:
         """
         bucket, key = parse_url(url)
         attributes = (
-            like.attributes() | {"Metadata": {**like.metadata, **metadata}} | self._tagging(like) | self._grants(like)
+            like.attributes()
+            | {"Metadata": {**like.metadata, **metadata}}
+            | tagging(self._client, like)
+            | grants(self._client, like)
         )
         condition = {"IfMatch": quoted_etag(if_match)}
         if body.stat().st_size > self.multipart_threshold:
@@ -262,43 +309,10 @@ class DeepStore:
         """
         probe(self._client, prefix_url, multipart=multipart)
 
-    def _tagging(self, like: ObjectInfo) -> dict[str, str]:
-        if like.tag_count == 0:
-            return {}
-        bucket, key = parse_url(like.url)
-        try:
-            with translated("GetObjectTagging", like.url):
-                tags = self._client.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]
-        except DeepStoreUnavailableError:
-            raise
-        except DeepStoreError as error:
-            if not like.tag_count:  # the store does not tell whether there are any, and does not serve them
-                return {}
-            raise DeepStoreAccessError(
-                f"{like.url} has {like.tag_count} tags that cannot be read and would be lost. Grant "
-                f"s3:GetObjectTagging and s3:PutObjectTagging ({error})"
-            ) from error
-        return {"Tagging": urlencode([(tag["Key"], tag["Value"]) for tag in tags])} if tags else {}
 
-    def _grants(self, like: ObjectInfo) -> dict[str, str]:
-        bucket, key = parse_url(like.url)
-        try:
-            with translated("GetObjectAcl", like.url):
-                acl: Any = self._client.get_object_acl(Bucket=bucket, Key=key)
-        except DeepStoreUnavailableError:
-            raise
-        except DeepStoreError:
-            return {}
-        grants, owner = acl.get("Grants", []), acl.get("Owner", {}).get("ID")
-        if all(grant["Permission"] == "FULL_CONTROL" and grant["Grantee"].get("ID") == owner for grant in grants):
-            return {}  # what every new object has; where ACLs are disabled, naming it would be refused
-        arguments: dict[str, list[str]] = {}
-        for grant in grants:
-            grantee = grant["Grantee"]
-            who = f'uri="{grantee["URI"]}"' if "URI" in grantee else f'id="{grantee.get("ID", "")}"'
-            arguments.setdefault(_GRANTS[grant["Permission"]], []).append(who)
-        return {argument: ", ".join(who) for argument, who in arguments.items()}
+def _version(version_id: str | None) -> dict[str, str]:
+    return {"VersionId": version_id} if version_id else {}
 
 
 def _opened(body: bytes | Path) -> IO[bytes]:
-    return body.open("rb") if isinstance(body, Path) else io.BytesIO(body)
+    return CheckedFile(body) if isinstance(body, Path) else io.BytesIO(body)

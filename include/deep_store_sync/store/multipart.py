@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deep_store_sync.checkpoint import checkpoint
 from deep_store_sync.errors import DeepStoreError
 from deep_store_sync.store.object_url import parse_url
 from deep_store_sync.store.store_errors import translated
@@ -79,6 +80,7 @@ def file_parts(path: Path, part_bytes: int) -> Iterator[Sender]:
     for start, end in _ranges(path.stat().st_size, part_bytes):
 
         def send(upload: Upload, number: int, start: int = start, end: int = end) -> dict[str, Any]:
+            checkpoint()
             with path.open("rb") as file:
                 file.seek(start)
                 body = file.read(end - start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 # Objects in these classes cannot be read before they are restored.
@@ -27,14 +28,15 @@ class ObjectInfo:
     """An object's identity and attributes.
 
     `etag` is without its quotes. `metadata` is the user metadata, keys in lower case. `storage_class` is None for
-    STANDARD. `archived` objects cannot be read. `tag_count` is None where the store does not tell. In a listing only
-    url, etag, size and storage class are filled in.
+    STANDARD. `archived` objects cannot be read. `tag_count` is None where the store does not tell. `last_modified` is
+    by the store's clock. In a listing only url, etag, size, storage class and `last_modified` are filled in.
     """
 
     url: str
     etag: str
     size: int
     version_id: str | None = None
+    last_modified: datetime | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     content_type: str | None = None
     content_encoding: str | None = None
@@ -62,6 +64,7 @@ def object_info(url: str, answer: Mapping[str, Any]) -> ObjectInfo:
         etag=bare_etag(answer.get("ETag", "")),
         size=size,
         version_id=answer.get("VersionId"),
+        last_modified=answer.get("LastModified"),
         metadata={key.lower(): value for key, value in answer.get("Metadata", {}).items()},
         content_type=answer.get("ContentType"),
         content_encoding=answer.get("ContentEncoding"),

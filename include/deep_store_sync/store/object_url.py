@@ -49,5 +49,11 @@ def object_url(bucket: str, key: str) -> str:
 
 
 def shown_url(url: str) -> str:
-    """A URL for a message: without what may be credentials."""
-    return repr(re.sub(r"(?<=//)[^/@]*@", "", url).split("?", 1)[0])
+    """A URL for a message: without what may be credentials.
+
+    A key may hold any sign (those of S3 do hold slashes), so of a URL with one before the bucket only the scheme is
+    shown.
+    """
+    if "@" in url and re.match(r"[^/]*//[^/?#]*[:@]", url):
+        return repr(url.split("//", 1)[0] + "//…")
+    return repr(re.split(r"[?#]", url, maxsplit=1)[0])

@@ -9,6 +9,8 @@ from airflow.sdk import BaseOperator
 
 from deep_store_sync.settings import TableSync
 
+CANCELLED = "the task was cancelled"
+
 
 class Batch(TypedDict):
     """What travels between tasks of a batch: its id, and the URL of the plan that it is a part of."""
@@ -28,8 +30,11 @@ class TableOperator(BaseOperator):
         self._killed = False
 
     def on_kill(self) -> None:
-        """Asks the running step to stop. Airflow calls it when the task is cleared or marked, or its worker stops."""
-        self.log.warning("cancelled: stopping at the next safe point")
+        """Asks the running step to stop. Airflow calls it when the task is cleared or marked, or its worker stops.
+
+        It does so in a signal handler, in the middle of anything, so this does nothing but note it. A few seconds later
+        the process is killed.
+        """
         self._killed = True
 
     def stopping(self) -> bool:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
+
 from airflow.sdk import Context
 
 from deep_store_sync.errors import StoppedError
-from deep_store_sync_airflow.operators.base import BatchOperator
+from deep_store_sync_airflow.operators.base import CANCELLED, BatchOperator
 from deep_store_sync_airflow.services import airflow_errors, log, log_group, open_services, stop_reason
+
+# How often the kill switch is looked at while segments are rebuilt.
+_SWITCH_EVERY_S = 30.0
 
 
 class RebuildSegment(BatchOperator):
     """Downloads the segments of a batch, rebuilds and verifies them, and stages the archives in the workspace.
 
-    Nothing in the deep store is touched. Returns the URL of the batch's results.
+    Nothing in the deep store is touched. Returns the URL of the batch's results. When it is cancelled, or the kill
+    switch is put on, all work ends within seconds, and nothing is left on the worker.
     """
 
     def execute(self, context: Context) -> str:
@@ -22,7 +28,18 @@ class RebuildSegment(BatchOperator):
             AirflowFailException: the batch cannot be rebuilt, or the kill switch is on.
             DeepStoreSyncError: a service did not answer: may pass.
         """
-        from deep_store_sync.rebuild import rebuild_batch
+        from deep_store_sync.rebuilding.rebuild import rebuild_batch
+
+        looked_at = time.monotonic()
+
+        def reason_to_stop() -> str | None:
+            nonlocal looked_at
+            if self.stopping():
+                return CANCELLED
+            if time.monotonic() - looked_at < _SWITCH_EVERY_S:
+                return None
+            looked_at = time.monotonic()
+            return stop_reason(self.settings.table)
 
         with airflow_errors():
             if reason := stop_reason(self.settings.table):
@@ -32,7 +49,6 @@ class RebuildSegment(BatchOperator):
                     services,
                     self.batch["plan"],
                     self.batch["id"],
-                    workdir=None,
                     log=log,
-                    should_stop=self.stopping,
+                    should_stop=reason_to_stop,
                 )

@@ -14,7 +14,7 @@ from deep_store_sync_airflow.services import airflow_errors, log, open_services
 
 
 class WriteReport(TableOperator):
-    """Writes the run's report and fails if anything was left undone.
+    """Writes the run's report, removes what older runs left too long ago, and fails if anything was left undone.
 
     It runs whatever became of the batches (trigger rule `all_done`), so it is what makes the run red. `plan_task_id`
     is the `FindStaleSegments` task of the DAG. Returns the report's URL, None in a dry run.
@@ -32,6 +32,7 @@ class WriteReport(TableOperator):
             DeepStoreSyncError: the store did not answer: may pass.
         """
         from deep_store_sync.report import write_report
+        from deep_store_sync.upkeep.retention import collect
 
         plan_url = context["ti"].xcom_pull(task_ids=self.plan_task_id, key=PLAN_KEY)
         if not plan_url:
@@ -40,6 +41,8 @@ class WriteReport(TableOperator):
             )
         with airflow_errors(), open_services(self.settings) as services:
             report = write_report(services, plan_url, log=log)
+            if report.url:
+                collect(services, plan_url, log=log)
         if report.undone:
             shown = "\n".join(f"  {line}" for line in report.undone[:20])
             more = f"\n  … and {len(report.undone) - 20} more" if len(report.undone) > 20 else ""

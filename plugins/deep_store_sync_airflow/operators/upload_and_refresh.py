@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import Context, XComArg
 
 from deep_store_sync.settings import TableSync
-from deep_store_sync_airflow.operators.base import Batch, BatchOperator
+from deep_store_sync_airflow.operators.base import CANCELLED, Batch, BatchOperator
 from deep_store_sync_airflow.services import airflow_errors, log, log_group, open_services, stop_reason
 
 
@@ -49,4 +49,4 @@ class UploadAndRefresh(BatchOperator):
             )
 
     def _stop_reason(self) -> str | None:
-        return "the task was cancelled" if self.stopping() else stop_reason(self.settings.table)
+        return CANCELLED if self.stopping() else stop_reason(self.settings.table)

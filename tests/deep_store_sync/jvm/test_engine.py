@@ -3,14 +3,13 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import jpype
 import pytest
 from tests.deep_store_sync.pinot_segments import build_segment, engine, jars, rows, schema, table_config
+from tests.deep_store_sync.processes import in_a_process
 
 from deep_store_sync.errors import EngineError, RebuildError
 from deep_store_sync.jvm.engine import SegmentEngine
@@ -44,6 +43,23 @@ def test_index_is_added_once(segment: Path, skip: bool) -> None:
     assert engine().preprocess(segment, config, schema()) is True
     assert ("city", "inverted_index") in read_index_map(segment)
     assert engine().preprocess(segment, config, schema()) is False
+
+
+def test_loading_it_leaves_a_segment_as_it_is(segment: Path) -> None:
+    config = table_config(fields=[{"name": "note", "encodingType": "RAW", "indexTypes": ["TEXT"]}])
+    engine().preprocess(segment, config, schema())
+    before = contents(segment)
+    engine().check_loads(segment, config, schema())
+    assert contents(segment) == before
+    assert [path.name for path in segment.parent.iterdir()] == ["s"]
+
+
+def test_segment_that_no_server_could_load_is_an_error(segment: Path) -> None:
+    columns = segment / "v3" / "columns.psf"
+    columns.write_bytes(columns.read_bytes()[:1000])
+    with pytest.raises(RebuildError, match="cannot load it"):
+        engine().check_loads(segment, table_config(), schema())
+    assert [path.name for path in segment.parent.iterdir()] == ["s"]
 
 
 def test_crc_is_pinots_and_changes_with_the_indexes(segment: Path) -> None:
@@ -133,20 +149,6 @@ def test_fork_of_a_process_with_a_jvm_is_refused(monkeypatch: pytest.MonkeyPatch
         SegmentEngine.start(jars(), 512 << 20)
 
 
-def in_a_process(script: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    # Of this process's environment only what a process needs, so that what the test sets is what counts.
-    kept = {key: os.environ[key] for key in ("PATH", "HOME", "PYTHONPATH", "XDG_CACHE_HOME") if key in os.environ}
-    return subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        env=kept | environ,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        cwd=Path(__file__).parents[3],
-    )
-
-
 _START = """
 from deep_store_sync.errors import EngineError
 from tests.deep_store_sync.pinot_segments import engine, jars
@@ -160,11 +162,6 @@ except EngineError as error:
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        (
-            "import jpype, deep_store_sync.jvm.engine as e; e.jpype.getDefaultJVMPath = lambda: 1 / 0; "
-            "e.jpype.JVMNotFoundException = ZeroDivisionError; engine()",
-            "no Java found: install a JRE of Java 11 or newer",
-        ),
         ("import jpype; jpype.startJVM(); engine()", "another library already started a JVM"),
         (
             "import jpype; jpype.getDefaultJVMPath = lambda: '/nowhere/libjvm.so'; engine()",

@@ -56,7 +56,7 @@ def test_distribution_comes_with_its_plugins_last(tmp_path: Path) -> None:
 
 def test_cache_of_the_clusters_version_newest_first(tmp_path: Path) -> None:
     cache = tmp_path / "pinot-deep-store-sync" / "jars"
-    for age, name in enumerate(("1.5.1-new", "1.5.1-old", "1.5.10-x", "1.4.0-y")):
+    for age, name in enumerate(("1.5.10-x", "1.5.1-new", "1.5.1-old", "1.4.0-y")):
         os.utime(maven(cache / name, name.partition("-")[0]), (1000 - age, 1000 - age))
     jars = find_jars("1.5.1", environ={"XDG_CACHE_HOME": str(tmp_path)})
     assert (jars.version, jars.paths[0].parent.name) == ("1.5.1", "1.5.1-new")
@@ -68,7 +68,10 @@ def test_another_version_than_the_clusters_is_refused_unless_allowed(tmp_path: P
         EngineError, match=r"cluster runs Pinot 1\.5\.1 and the jars in .* are of 1\.4\.0.*allowVersion"
     ):
         find_jars("1.5.1", configured=given)
-    assert find_jars("1.5.1", configured=given, allow_mismatch=True).version == "1.4.0"
+    mismatched = find_jars("1.5.1", configured=given, allow_mismatch=True)
+    assert (mismatched.version, mismatched.of_cluster) == ("1.4.0", False)
+    assert find_jars("1.4.0", configured=given).of_cluster
+    assert not find_jars(None, configured=given).of_cluster
 
 
 def test_build_of_a_version_is_that_version(tmp_path: Path) -> None:

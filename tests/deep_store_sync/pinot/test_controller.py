@@ -111,6 +111,19 @@ def test_ideal_state(fake: Any) -> None:
         client(fake).ideal_state("odd_OFFLINE")
 
 
+def test_external_view(fake: Any) -> None:
+    state = {"s": {"Server_a_1": "CONSUMING"}}
+    fake.answer("/tables/flights/externalview", {"OFFLINE": state, "REALTIME": None})
+    assert client(fake).external_view(TABLE) == state
+    fake.answer("/tables/new/externalview", {"OFFLINE": None, "REALTIME": None})
+    assert client(fake).external_view("new_OFFLINE") == {}
+    fake.answer("/tables/none/externalview", {"code": 404, "error": "Table not found"}, 404)
+    assert client(fake).external_view("none_OFFLINE") == {}
+    fake.answer("/tables/odd/externalview", {"OFFLINE": {"s": ["Server_a_1"]}})
+    with pytest.raises(PinotAnswerError, match="segment, server and state"):
+        client(fake).external_view("odd_OFFLINE")
+
+
 def test_lineage(fake: Any) -> None:
     fake.answer(
         "/segments/flights/lineage",
@@ -340,7 +353,18 @@ def test_headers_and_auth_go_with_every_call(fake: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "call", ["table_config", "schema", "ideal_state", "lineage", "segments", "stale", "need_reload", "reload_jobs"]
+    "call",
+    [
+        "table_config",
+        "schema",
+        "ideal_state",
+        "external_view",
+        "lineage",
+        "segments",
+        "stale",
+        "need_reload",
+        "reload_jobs",
+    ],
 )
 def test_every_read_maps_refusals(fake: Any, call: str) -> None:
     refusing = httpx.MockTransport(lambda _: httpx.Response(403, json={"code": 403, "error": "Permission denied"}))

@@ -22,6 +22,7 @@ def mode(
     object_crc: int = 1,
     need_reload: dict[str, bool] | None = None,
     config: dict[str, Any] | None = None,
+    regenerated: bool = False,
 ) -> PublishMode | str:
     rebuilt = RebuildResult(
         "s",
@@ -31,6 +32,7 @@ def mode(
         new_crc=2,
         changes=("x",),
         invisible_changes=("x",) * invisible,
+        regenerated=regenerated,
     )
     return publish_mode(
         ROW,
@@ -45,6 +47,11 @@ def test_quiet_only_where_every_replica_is_known_to_be_in_sync() -> None:
     assert mode() is PublishMode.QUIET
     assert mode(Servers.STALE) is PublishMode.REFRESH
     assert mode(Servers.UNKNOWN) is PublishMode.REFRESH
+
+
+def test_values_that_were_written_anew_reach_servers_by_refresh_only() -> None:
+    assert mode(regenerated=True) is PublishMode.REFRESH
+    assert "expired" in mode(regenerated=True, config=TTL)
 
 
 @pytest.mark.parametrize("need_reload", [{"a": False, "b": True}, {"a": False}, {}])

@@ -153,3 +153,13 @@ def test_columns_psf_that_was_cut_off(tmp_path: Path) -> None:
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SegmentError, match=INDEX_MAP):
         read_index_map(tmp_path)
+
+
+def test_white_space_is_javas() -> None:
+    name = "\u3000wide\u00a0"
+    text = f"segment.name = s\nsegment.total.docs = 1\nsegment.dimension.column.names = a, {name}\n" + "".join(
+        f"column.{column}.{what}\n"
+        for column in ("a", name)
+        for what in ("dataType = INT", "columnType = DIMENSION", "cardinality = 1")
+    )
+    assert set(parse_layout(text.encode()).columns) == {"a", name}

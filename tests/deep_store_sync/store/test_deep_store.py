@@ -490,3 +490,37 @@ def test_wrong_credentials(versitygw: S3Gateway, prefix: str) -> None:
         DeepStore(s3).read(prefix + "/s")
     assert "not-the-secret" not in str(caught.value)
     assert versitygw.access_key not in str(caught.value)
+
+
+# --- what clears up --------------------------------------------------------------------------------------------------
+
+
+def test_folders_and_removing_many(store: DeepStore, s3: Any, prefix: str) -> None:
+    bucket, folder = parse_url(prefix)
+    names = ["a b/x", "a b/y", "c%d/x+y", "z"]
+    for name in names:
+        store.write_workspace(object_url(bucket, f"{folder}/runs/{name}"), b"1")
+    below = object_url(bucket, f"{folder}/runs")
+    assert list(store.folders(below)) == [object_url(bucket, f"{folder}/runs/{name}") for name in ("a b/", "c%d/")]
+    some = [object_url(bucket, f"{folder}/runs/{name}") for name in (*names[1:], *(f"none{n}" for n in range(1500)))]
+    store.delete_all(some)
+    assert [parse_url(item.url)[1] for item in store.list(below)] == [f"{folder}/runs/a b/x"]
+    store.delete_all([])
+
+
+def test_only_the_beginning_is_downloaded(store: DeepStore, prefix: str, tmp_path: Path) -> None:
+    url = prefix + "/s"
+    etag = store.write_workspace(url, b"0123456789")
+    info = store.download(url, tmp_path / "f", if_match=etag, first_bytes=4)
+    assert ((tmp_path / "f").read_bytes(), info.size) == (b"0123", 4)
+    with pytest.raises(ObjectChangedError):
+        store.download(url, tmp_path / "f", if_match="0" * 32, first_bytes=4)
+
+
+def test_the_store_tells_when_an_object_was_written(store: DeepStore, prefix: str) -> None:
+    store.write_workspace(prefix + "/s", b"1")
+    (listed,) = store.list(prefix)
+    head = store.head(prefix + "/s")
+    assert listed.last_modified is not None
+    assert head.last_modified is not None
+    assert abs(listed.last_modified - head.last_modified).total_seconds() < 1

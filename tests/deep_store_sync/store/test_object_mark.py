@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deep_store_sync.store.object_mark import ObjectMark, read_mark
+from deep_store_sync.store.object_mark import ObjectMark, first_written, put_back_metadata, read_mark, unmarked
 
 MARK = ObjectMark("scheduled__2026-01-01T00:00:00+00:00", 1, 2, "v1:ab")
 
@@ -30,3 +30,22 @@ def test_only_a_refresh_that_zookeeper_has_not_heard_of_is_unfinished() -> None:
     assert not MARK.unfinished(zookeeper_crc=3, object_crc=2)
     assert not MARK.unfinished(zookeeper_crc=1, object_crc=9)
     assert not ObjectMark("r", 1, 1, "h").unfinished(zookeeper_crc=1, object_crc=1)
+
+
+def test_a_run_id_reads_as_it_was_marked_whatever_is_in_it() -> None:
+    mark = ObjectMark("lauf_ü", 1, 2, "h")
+    assert read_mark(mark.to_metadata()) == mark
+
+
+def test_what_was_put_back_is_known_by_the_run_that_first_wrote_it() -> None:
+    theirs = {"owner": "etl"}
+    undone, undone_again = ObjectMark("undone: b", 2, 1, "v1:cd"), ObjectMark("undone: c", 9, 2, "v1:cd")
+    assert first_written(theirs) is None
+    back = put_back_metadata(theirs, undone)
+    assert (read_mark(back), first_written(back)) == (undone, None)
+    back = put_back_metadata({**theirs, **MARK.to_metadata()}, undone)
+    assert (read_mark(back), first_written(back)) == (undone, MARK)
+    back = put_back_metadata(back, undone_again)
+    assert (read_mark(back), first_written(back)) == (undone_again, MARK)
+    assert all(value.isascii() and value for value in back.values())
+    assert unmarked(back) == theirs

@@ -13,11 +13,14 @@ import pytest
 from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowFailException
 
-from deep_store_sync import find, rebuild, report
+from deep_store_sync import find, report
 from deep_store_sync.errors import ConfigError, PinotUnavailableError
 from deep_store_sync.model import RunRequest
 from deep_store_sync.publishing import publish, stamping
+from deep_store_sync.rebuilding import rebuild
 from deep_store_sync.settings import TableSync
+from deep_store_sync.upkeep import retention
+from deep_store_sync_airflow.operators import rebuild_segment
 from deep_store_sync_airflow.operators.base import Batch
 from deep_store_sync_airflow.operators.find_stale_segments import FindStaleSegments
 from deep_store_sync_airflow.operators.rebuild_segment import RebuildSegment
@@ -121,10 +124,24 @@ def test_rebuild(settings: TableSync, context: Any, fake: Fake) -> None:
     assert operator.execute(context) == "s3://rebuilt"
     args, options = calls[0]
     assert args == (FAKE_SERVICES, PLAN, "b0001")
-    assert options["workdir"] is None
-    assert not options["should_stop"]()
+    assert options["should_stop"]() is None
     operator.on_kill()
-    assert options["should_stop"]()
+    assert options["should_stop"]() == "the task was cancelled"
+
+
+def test_the_kill_switch_stops_a_rebuild_that_is_under_way(
+    settings: TableSync, context: Any, fake: Fake, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = fake(rebuild, "rebuild_batch", "s3://rebuilt")
+    now = [0.0]
+    monkeypatch.setattr(rebuild_segment.time, "monotonic", lambda: now[0])
+    RebuildSegment(task_id="t", settings=settings, batch=BATCH).execute(context)
+    should_stop = calls[0][1]["should_stop"]
+    variables["deep_store_sync_stop"] = "disks are full"
+    assert should_stop() is None  # it is asked several times a second, and looks twice a minute
+    now[0] = 30.0
+    assert "set to 'disks are full'" in should_stop()
+    assert should_stop() is None
 
 
 def test_publish(settings: TableSync, context: Any, fake: Fake, variables: dict[str, str]) -> None:
@@ -173,15 +190,25 @@ def test_stamp(settings: TableSync, context: Any, fake: Fake) -> None:
 def test_report(settings: TableSync, context: Any, fake: Fake) -> None:
     context["ti"].xcoms["plan"] = PLAN
     calls = fake(report, "write_report", SimpleNamespace(url="s3://report", undone=()))
+    collected = fake(retention, "collect", None)
     operator = WriteReport(task_id="t", settings=settings, plan_task_id="find_stale_segments")
     assert operator.execute(context) == "s3://report"
-    assert calls[0][0] == (FAKE_SERVICES, PLAN)
+    assert calls[0][0] == collected[0][0] == (FAKE_SERVICES, PLAN)
+
+
+def test_a_dry_run_writes_no_report_and_removes_nothing(settings: TableSync, context: Any, fake: Fake) -> None:
+    context["ti"].xcoms["plan"] = PLAN
+    fake(report, "write_report", SimpleNamespace(url=None, undone=()))
+    collected = fake(retention, "collect", None)
+    WriteReport(task_id="t", settings=settings, plan_task_id="find_stale_segments").execute(context)
+    assert collected == []
 
 
 def test_report_fails_when_anything_was_left_undone(settings: TableSync, context: Any, fake: Fake) -> None:
     context["ti"].xcoms["plan"] = PLAN
     undone = tuple(f"segment {number} failed" for number in range(25))
     fake(report, "write_report", SimpleNamespace(url="s3://report", undone=undone))
+    fake(retention, "collect", None)
     with pytest.raises(AirflowFailException) as error:
         WriteReport(task_id="t", settings=settings, plan_task_id="find_stale_segments").execute(context)
     lines = str(error.value).splitlines()

@@ -14,10 +14,12 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.NoSuchElementException;
+import java.util.Objects;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.function.Function;
 import org.apache.pinot.common.response.server.ServerReloadStatusResponse;
 import org.apache.pinot.common.restlet.resources.SegmentSizeInfo;
 import org.apache.pinot.common.restlet.resources.ServerSegmentsReloadCheckResponse;
@@ -212,15 +214,15 @@ final class AdminApi {
   }
 
   private TableSizeInfo size(TableDataManager table) {
-    List<SegmentSizeInfo> sizes = _tables.each(table, null,
-        segment -> new SegmentSizeInfo(segment.getSegmentName(), bytes(segment)));
+    List<SegmentSizeInfo> sizes =
+        committed(table, segment -> new SegmentSizeInfo(segment.getSegmentName(), bytes(segment)));
     return new TableSizeInfo(table.getTableName(),
         sizes.stream().mapToLong(SegmentSizeInfo::getDiskSizeInBytes).sum(), sizes);
   }
 
   private Map<String, Object> indexes(TableDataManager table) {
     Map<String, Map<String, Integer>> counts = new TreeMap<>();
-    List<Integer> segments = _tables.each(table, null, segment -> {
+    List<Integer> segments = committed(table, segment -> {
       for (String column : segment.getSegment().getColumnNames()) {
         DataSource source = segment.getSegment().getDataSource(column);
         IndexService.getInstance().getAllIndexes().forEach(
@@ -236,7 +238,7 @@ final class AdminApi {
     Map<String, Double> cardinalities = new TreeMap<>();
     Map<String, Double> multiValues = new TreeMap<>();
     Map<String, Map<String, Double>> indexSizes = new TreeMap<>();
-    List<long[]> rowsAndBytes = _tables.each(table, null, segment -> {
+    List<long[]> rowsAndBytes = committed(table, segment -> {
       segment.getSegment().getSegmentMetadata().getColumnMetadataMap().forEach((column, metadata) -> {
         if (columns.contains("*") || columns.contains(column)) {
           cardinalities.merge(column, (double) metadata.getCardinality(), Double::sum);
@@ -284,7 +286,14 @@ final class AdminApi {
     return json;
   }
 
+  /** Applies a function to the segments of a table that do not consume any more, and collects the results. */
+  private <T> List<T> committed(TableDataManager table, Function<SegmentDataManager, T> function) {
+    return _tables.each(table, null,
+        segment -> segment.getSegment() instanceof ImmutableSegment ? function.apply(segment) : null).stream()
+        .filter(Objects::nonNull).toList();
+  }
+
   private static long bytes(SegmentDataManager manager) {
-    return manager.getSegment() instanceof ImmutableSegment segment ? segment.getSegmentSizeBytes() : 0;
+    return ((ImmutableSegment) manager.getSegment()).getSegmentSizeBytes();
   }
 }

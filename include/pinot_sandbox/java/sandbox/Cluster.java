@@ -12,18 +12,32 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeoutException;
+import java.util.stream.IntStream;
 import org.apache.commons.io.FileUtils;
 import org.apache.helix.HelixAdmin;
+import org.apache.helix.HelixManager;
+import org.apache.helix.HelixManagerFactory;
+import org.apache.helix.InstanceType;
 import org.apache.helix.manager.zk.ZKHelixAdmin;
 import org.apache.helix.model.ExternalView;
 import org.apache.helix.model.IdealState;
 import org.apache.helix.model.InstanceConfig;
+import org.apache.helix.store.zk.ZkHelixPropertyStore;
+import org.apache.helix.zookeeper.datamodel.ZNRecord;
+import org.apache.pinot.common.metadata.ZKMetadataProvider;
 import org.apache.pinot.common.metrics.ServerMetrics;
+import org.apache.pinot.common.utils.LLCSegmentName;
 import org.apache.pinot.controller.ControllerConf;
 import org.apache.pinot.controller.ControllerStarter;
+import org.apache.pinot.core.data.manager.realtime.SegmentBuildTimeLeaseExtender;
+import org.apache.pinot.server.realtime.ControllerLeaderLocator;
+import org.apache.pinot.server.realtime.ServerSegmentCompletionProtocolHandler;
+import org.apache.pinot.spi.config.table.TableConfig;
+import org.apache.pinot.spi.env.PinotConfiguration;
 import org.apache.pinot.spi.metrics.PinotMetricUtils;
 import org.apache.pinot.spi.utils.CommonConstants.Helix.Instance;
 import org.apache.pinot.spi.utils.CommonConstants.Helix.StateModel.SegmentStateModel;
+import org.apache.pinot.spi.utils.IngestionConfigUtils;
 import org.apache.pinot.spi.utils.builder.TableNameBuilder;
 import org.apache.zookeeper.server.NIOServerCnxnFactory;
 import org.apache.zookeeper.server.ZooKeeperServer;
@@ -34,7 +48,7 @@ final class Cluster {
   private static final String HOST = "127.0.0.1";
   private static final long STOP_TIMEOUT_MS = 30_000;
 
-  /** How a server came up: seconds until all its segments were online, and what loading each took. */
+  /** How a server came up: seconds until all its segments were online or consuming, and what loading each took. */
   record ServerStart(double seconds, Map<String, Long> loadMs) {
   }
 
@@ -43,6 +57,7 @@ final class Cluster {
   private final String _controllerUrl;
   private final HelixAdmin _admin;
   private final QueryEngine _queries;
+  private ZkHelixPropertyStore<ZNRecord> _properties;
   /** By instance name, in the order of creation. A stopped server stays, and is not running. */
   private final Map<String, SegmentServer> _servers = new LinkedHashMap<>();
 
@@ -54,12 +69,14 @@ final class Cluster {
     startController(controllerPort, config.get("s3"));
     _controllerUrl = "http://" + HOST + ":" + controllerPort;
     _admin = new ZKHelixAdmin.Builder().setZkAddress(_zooKeeper).build();
+    startSpectator();
     ServerMetrics.register(new ServerMetrics(PinotMetricUtils.getPinotMetricsRegistry()));
     _queries = new QueryEngine();
     // The controller refuses a table whose tenant has no broker. There is none here: QueryEngine does its part.
     register("Broker_" + HOST + "_1", 1, List.of("DefaultTenant_BROKER"));
     for (int i = 0; i < config.get("servers").asInt(); i++) {
-      SegmentServer server = new SegmentServer(NAME, _zooKeeper, HOST, _root.resolve("servers"));
+      SegmentServer server = new SegmentServer(NAME, _zooKeeper, HOST, _root.resolve("servers"),
+          config.get("s3").get("dataDir").asText());
       start(server);
       _servers.put(server.name(), server);
     }
@@ -94,6 +111,12 @@ final class Cluster {
     }
   }
 
+  /** Waits until every consuming segment of a table has read what its partition of the stream has now. */
+  void awaitConsumed(String table, long timeoutMs)
+      throws Exception {
+    awaitConsumed(table, running(), System.currentTimeMillis() + timeoutMs);
+  }
+
   /** Takes a server out of the cluster, and waits until the controller has noticed. */
   void stopServer(String name)
       throws Exception {
@@ -107,7 +130,10 @@ final class Cluster {
     }
   }
 
-  /** Starts a stopped server, on an empty disk if asked to, and waits until all its segments are online. */
+  /**
+   * Starts a stopped server, on an empty disk if asked to, and waits until all its segments are online, and those that
+   * consume have caught up with their stream.
+   */
   ServerStart startServer(String name, boolean wipe, long timeoutMs)
       throws Exception {
     SegmentServer server = server(name);
@@ -128,10 +154,42 @@ final class Cluster {
           throw new IllegalStateException("server " + name + " could not load " + actual + ": see the JVM's log");
         }
         if (wanted.equals(actual)) {
-          return new ServerStart((System.nanoTime() - begin) / 1e9, server.loadMs());
+          double seconds = (System.nanoTime() - begin) / 1e9;
+          for (String table : server.tables().names()) {
+            if (TableNameBuilder.isRealtimeTableResource(table)) {
+              awaitConsumed(table, List.of(server), deadline);
+            }
+          }
+          return new ServerStart(seconds, server.loadMs());
         }
         pause(deadline, "server " + name + " has " + actual + " online, and should have " + wanted);
       }
+    }
+  }
+
+  private void awaitConsumed(String table, List<SegmentServer> servers, long deadline)
+      throws Exception {
+    TableConfig config = ZKMetadataProvider.getTableConfig(_properties, table);
+    if (config == null) {
+      throw new IllegalArgumentException("no table " + table);
+    }
+    MemoryStream stream = MemoryStream.get(IngestionConfigUtils.getFirstStreamConfig(config).getTopicName());
+    int[] ends = IntStream.range(0, stream.partitions()).map(stream::end).toArray();
+    while (true) {
+      IdealState ideal = _admin.getResourceIdealState(NAME, table);
+      List<String> behind = new ArrayList<>();
+      for (SegmentServer server : servers) {
+        for (String segment : ideal.getPartitionSet()) {
+          if (SegmentStateModel.CONSUMING.equals(ideal.getInstanceStateMap(segment).get(server.name()))
+              && !server.tables().hasConsumed(table, segment, ends[new LLCSegmentName(segment).getPartitionGroupId()])) {
+            behind.add(segment + " on " + server.name());
+          }
+        }
+      }
+      if (behind.isEmpty()) {
+        return;
+      }
+      pause(deadline, "the stream is not consumed yet by " + behind);
     }
   }
 
@@ -235,6 +293,18 @@ final class Cluster {
     ControllerStarter controller = new ControllerStarter();
     controller.init(new ControllerConf(config));
     controller.start();
+  }
+
+  /** What servers in one JVM share to find the controller and the property store, and does not end with one of them. */
+  private void startSpectator()
+      throws Exception {
+    HelixManager spectator =
+        HelixManagerFactory.getZKHelixManager(NAME, "spectator", InstanceType.SPECTATOR, _zooKeeper);
+    spectator.connect();
+    _properties = spectator.getHelixPropertyStore();
+    ControllerLeaderLocator.create(spectator);
+    ServerSegmentCompletionProtocolHandler.init(new PinotConfiguration(Map.of(), Map.of()));
+    SegmentBuildTimeLeaseExtender.initExecutor();
   }
 
   private static int freePort()

@@ -89,6 +89,15 @@ public final class Main {
         return _cluster.query(args.get("sql").asText());
       case "buildSegment":
         return SegmentBuilder.build(args);
+      case "createStream":
+        MemoryStream.create(args.get("name").asText(), args.get("partitions").asInt());
+        return null;
+      case "produce":
+        MemoryStream.get(args.get("stream").asText()).append(args.get("partition").asInt(), args.get("rows"));
+        return null;
+      case "awaitConsumed":
+        _cluster.awaitConsumed(args.get("table").asText(), args.get("timeoutMs").asLong());
+        return null;
       case "downloads":
         return CountingSegmentFetcher.counts();
       case "resetDownloads":

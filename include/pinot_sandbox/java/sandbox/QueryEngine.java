@@ -22,17 +22,17 @@ import org.apache.pinot.core.query.reduce.BrokerReduceService;
 import org.apache.pinot.core.query.request.ServerQueryRequest;
 import org.apache.pinot.core.transport.ServerRoutingInstance;
 import org.apache.pinot.segment.local.data.manager.TableDataManager;
-import org.apache.pinot.spi.config.table.TableType;
 import org.apache.pinot.spi.env.PinotConfiguration;
 import org.apache.pinot.spi.metrics.PinotMetricUtils;
 import org.apache.pinot.spi.query.QueryThreadContext;
+import org.apache.pinot.spi.utils.CommonConstants.Helix.StateModel.SegmentStateModel;
 import org.apache.pinot.spi.utils.JsonUtils;
 import org.apache.pinot.spi.utils.builder.TableNameBuilder;
 import org.apache.pinot.sql.parsers.CalciteSqlCompiler;
 
 /**
  * A broker's part in a query, without the broker: gives each segment of the table to one of the servers that have it, in
- * turn from query to query, runs Pinot's own single-stage executor on each server and its own reducer over the results.
+ * turn from query to query (on a REALTIME table, all segments to one as far as it has them), runs Pinot's own single-stage executor on each server and its own reducer over the results.
  */
 final class QueryEngine {
   private static final long TIMEOUT_MS = 30_000;
@@ -48,13 +48,13 @@ final class QueryEngine {
       throws Exception {
     BrokerRequest request = CalciteSqlCompiler.compileToBrokerRequest(sql);
     String name = request.getPinotQuery().getDataSource().getTableName();
-    String table = TableNameBuilder.isTableResource(name) ? name : TableNameBuilder.OFFLINE.tableNameWithType(name);
+    String table = List.of(name, TableNameBuilder.OFFLINE.tableNameWithType(name),
+            TableNameBuilder.REALTIME.tableNameWithType(name)).stream()
+        .filter(option -> TableNameBuilder.isTableResource(option) && idealStates.apply(option) != null).findFirst()
+        .orElseThrow(() -> new IllegalArgumentException("no table " + name));
     request.getPinotQuery().getDataSource().setTableName(table);
     request.getQuerySource().setTableName(table);
     IdealState idealState = idealStates.apply(table);
-    if (idealState == null) {
-      throw new IllegalArgumentException("no table " + table);
-    }
     long id = _requests.incrementAndGet();
     Map<SegmentServer, List<String>> routing = route(table, idealState, servers, id);
     if (routing.isEmpty()) {
@@ -67,7 +67,8 @@ final class QueryEngine {
       Map<ServerRoutingInstance, DataTable> results = new HashMap<>();
       for (Map.Entry<SegmentServer, List<String>> entry : routing.entrySet()) {
         SegmentServer server = entry.getKey();
-        results.put(new ServerRoutingInstance(server.name(), server.adminPort(), TableType.OFFLINE),
+        results.put(
+            new ServerRoutingInstance(server.name(), server.adminPort(), TableNameBuilder.getTableTypeFromTableName(table)),
             execute(server, request, id, entry.getValue()));
       }
       response = JsonUtils.stringToJsonNode(
@@ -86,6 +87,8 @@ final class QueryEngine {
   private static Map<SegmentServer, List<String>> route(String table, IdealState idealState,
       List<SegmentServer> servers, long turn) {
     Map<SegmentServer, List<String>> routing = new LinkedHashMap<>();
+    // Which row of a key is valid, each server decides for itself: all segments of a partition are to be asked of one.
+    boolean together = TableNameBuilder.isRealtimeTableResource(table);
     long next = turn;
     for (String segment : idealState.getPartitionSet()) {
       List<SegmentServer> replicas = servers.stream().filter(server -> {
@@ -93,9 +96,12 @@ final class QueryEngine {
         return manager != null && manager.hasSegment(segment);
       }).toList();
       if (replicas.isEmpty()) {
+        if (idealState.getInstanceStateMap(segment).containsValue(SegmentStateModel.CONSUMING)) {
+          continue; // as new as that: brokers do not ask for it yet either
+        }
         throw new IllegalStateException("segment " + segment + " of " + table + " is on no running server");
       }
-      SegmentServer chosen = replicas.get((int) (next++ % replicas.size()));
+      SegmentServer chosen = replicas.get((int) ((together ? turn : next++) % replicas.size()));
       routing.computeIfAbsent(chosen, key -> new ArrayList<>()).add(segment);
     }
     return routing;

@@ -49,6 +49,11 @@ final class SegmentBuilder {
     }
   }
 
+  /** Puts a row that was read from JSON into Pinot's. */
+  static void fill(GenericRow row, Map<String, Object> values) {
+    values.forEach((column, value) -> row.putValue(column, value instanceof List<?> list ? list.toArray() : value));
+  }
+
   /** Reads rows from a file of one JSON object a line. A column that a row does not name is null there. */
   private static final class JsonLines implements RecordReader {
     private final File _file;
@@ -73,8 +78,7 @@ final class SegmentBuilder {
     @Override
     public GenericRow next(GenericRow row)
         throws IOException {
-      _rows.nextValue().forEach(
-          (column, value) -> row.putValue(column, value instanceof List<?> values ? values.toArray() : value));
+      fill(row, _rows.nextValue());
       return row;
     }
 

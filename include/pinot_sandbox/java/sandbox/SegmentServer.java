@@ -19,6 +19,7 @@ final class SegmentServer {
   private final String _cluster;
   private final String _zooKeeper;
   private final String _host;
+  private final String _deepStore;
   private final String _name;
   private final Path _home;
 
@@ -27,11 +28,18 @@ final class SegmentServer {
   private HelixManager _helix;
   private volatile boolean _running;
 
-  SegmentServer(String cluster, String zooKeeper, String host, Path servers)
+  /**
+   * A server with any free port, which is in its name.
+   *
+   * @param servers the folder that the servers have theirs in
+   * @param deepStore where it commits segments to of tables that want them from the server and not from the controller
+   */
+  SegmentServer(String cluster, String zooKeeper, String host, Path servers, String deepStore)
       throws IOException {
     _cluster = cluster;
     _zooKeeper = zooKeeper;
     _host = host;
+    _deepStore = deepStore;
     _admin = new AdminApi(host, 0);
     _name = "Server_" + host + "_" + _admin.port();
     _home = servers.resolve(_name);
@@ -84,7 +92,7 @@ final class SegmentServer {
       }
     }
     _helix = HelixManagerFactory.getZKHelixManager(_cluster, _name, InstanceType.PARTICIPANT, _zooKeeper);
-    _tables = new ServerTables(_name, _home, _helix);
+    _tables = new ServerTables(_name, _home, _deepStore, _helix);
     _admin.start(_name, _tables);
   }
 

@@ -6,6 +6,7 @@ import org.apache.helix.participant.statemachine.StateModel;
 import org.apache.helix.participant.statemachine.StateModelFactory;
 import org.apache.helix.participant.statemachine.StateModelInfo;
 import org.apache.helix.participant.statemachine.Transition;
+import org.apache.pinot.segment.local.data.manager.TableDataManager;
 
 /** What a server does when Helix moves one of its segments from state to state. */
 final class SegmentTransitions extends StateModelFactory<StateModel> {
@@ -59,6 +60,10 @@ final class SegmentTransitions extends StateModelFactory<StateModel> {
     public void stopConsuming(Message message, NotificationContext context)
         throws Exception {
       offline(message, context);
+      TableDataManager table = _tables.get(message.getResourceName());
+      if (table != null) {
+        table.onConsumingToOffline(message.getPartitionName());
+      }
     }
 
     @Transition(from = "OFFLINE", to = "DROPPED")
@@ -77,6 +82,10 @@ final class SegmentTransitions extends StateModelFactory<StateModel> {
     public void dropConsuming(Message message, NotificationContext context)
         throws Exception {
       drop(message, context);
+      TableDataManager table = _tables.get(message.getResourceName());
+      if (table != null) {
+        table.onConsumingToDropped(message.getPartitionName());
+      }
     }
 
     @Transition(from = "ERROR", to = "OFFLINE")

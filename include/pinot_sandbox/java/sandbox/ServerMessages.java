@@ -6,15 +6,18 @@ import org.apache.helix.messaging.handling.HelixTaskResult;
 import org.apache.helix.messaging.handling.MessageHandler;
 import org.apache.helix.messaging.handling.MessageHandlerFactory;
 import org.apache.helix.model.Message;
+import org.apache.pinot.common.messages.ForceCommitMessage;
+import org.apache.pinot.common.messages.IngestionMetricsRemoveMessage;
 import org.apache.pinot.common.messages.SegmentRefreshMessage;
 import org.apache.pinot.common.messages.SegmentReloadMessage;
 import org.apache.pinot.common.messages.TableConfigSchemaRefreshMessage;
 import org.apache.pinot.common.messages.TableDeletionMessage;
+import org.apache.pinot.core.data.manager.realtime.RealtimeSegmentDataManager;
 import org.apache.pinot.segment.local.data.manager.TableDataManager;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** What a server does with the messages that a controller sends: refresh, reload, new table config, table deleted. */
+/** What a server does with the messages that a controller sends: refresh, reload, commit, new config, table deleted. */
 final class ServerMessages implements MessageHandlerFactory {
   private static final Logger LOGGER = LoggerFactory.getLogger(ServerMessages.class);
 
@@ -82,9 +85,19 @@ final class ServerMessages implements MessageHandlerFactory {
       case TableConfigSchemaRefreshMessage.REFRESH_TABLE_CONFIG_AND_SCHEMA:
         table.fetchIndexLoadingConfig(); // reads both from ZooKeeper, and keeps them
         break;
+      case ForceCommitMessage.FORCE_COMMIT_MSG_SUB_TYPE:
+        _tables.each(table, List.copyOf(new ForceCommitMessage(message).getSegmentNames()), consuming -> {
+          if (consuming instanceof RealtimeSegmentDataManager realtime) {
+            realtime.forceCommit();
+          }
+          return null;
+        });
+        break;
       case TableDeletionMessage.DELETE_TABLE_MSG_SUB_TYPE:
         _tables.deleteTable(name);
         break;
+      case IngestionMetricsRemoveMessage.INGESTION_METRICS_REMOVE_MSG_SUB_TYPE:
+        break; // nobody reads them here
       default:
         LOGGER.warn("{} of {}: not supported here", message.getMsgSubType(), name);
     }

@@ -25,6 +25,8 @@ import org.apache.pinot.common.metrics.ServerMetrics;
 import org.apache.pinot.common.restlet.resources.SegmentErrorInfo;
 import org.apache.pinot.core.data.manager.InstanceDataManager;
 import org.apache.pinot.core.data.manager.provider.DefaultTableDataManagerProvider;
+import org.apache.pinot.core.data.manager.realtime.RealtimeSegmentDataManager;
+import org.apache.pinot.core.data.manager.realtime.SegmentBuildTimeLeaseExtender;
 import org.apache.pinot.core.query.executor.ServerQueryExecutorV1Impl;
 import org.apache.pinot.segment.local.data.manager.SegmentDataManager;
 import org.apache.pinot.segment.local.data.manager.TableDataManager;
@@ -36,6 +38,7 @@ import org.apache.pinot.spi.config.instance.InstanceDataManagerConfig;
 import org.apache.pinot.spi.config.table.TableConfig;
 import org.apache.pinot.spi.data.Schema;
 import org.apache.pinot.spi.env.PinotConfiguration;
+import org.apache.pinot.spi.stream.LongMsgOffset;
 import org.apache.pinot.spi.utils.TimestampIndexUtils;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -64,13 +67,13 @@ final class ServerTables {
   private final DefaultTableDataManagerProvider _provider = new DefaultTableDataManagerProvider();
   private final ServerQueryExecutorV1Impl _queries = new ServerQueryExecutorV1Impl();
 
-  ServerTables(String server, Path home, HelixManager helix)
+  ServerTables(String server, Path home, String deepStore, HelixManager helix)
       throws IOException {
     _home = home;
     _dataDir = Files.createDirectories(dataDir(home));
     _helix = helix;
     _reloadJobs = new ServerReloadJobStatusCache(server);
-    _config = config(server);
+    _config = config(server, deepStore);
     try {
       _queries.init(new PinotConfiguration(Map.of("pruner.class", "ColumnValueSegmentPruner"), Map.of()),
           instanceDataManager(server), ServerMetrics.get());
@@ -138,7 +141,24 @@ final class ServerTables {
 
   void addConsumingSegment(String table, String segment)
       throws Exception {
-    _tables.computeIfAbsent(table, this::create).addConsumingSegment(segment);
+    try {
+      TableDataManager manager = _tables.computeIfAbsent(table, this::create);
+      if (SegmentBuildTimeLeaseExtender.getLeaseExtender(table) == null) { // one for a table in a JVM
+        SegmentBuildTimeLeaseExtender.getOrCreate(_config.getInstanceId(), ServerMetrics.get(), table);
+      }
+      manager.addConsumingSegment(segment);
+    } catch (Throwable e) {
+      LOGGER.error("{} could not consume {} of {}", _config.getInstanceId(), segment, table, e); // Helix would hide it
+      throw e;
+    }
+  }
+
+  /** Whether a consuming segment is there and has read its partition up to an offset. */
+  boolean hasConsumed(String table, String segment, int offset) {
+    TableDataManager manager = _tables.get(table);
+    return manager != null && each(manager, List.of(segment), found -> found).stream().anyMatch(
+        found -> found instanceof RealtimeSegmentDataManager consuming
+            && ((LongMsgOffset) consuming.getCurrentOffset()).getOffset() >= offset);
   }
 
   void offloadSegment(String table, String segment)
@@ -193,7 +213,7 @@ final class ServerTables {
   }
 
   /** What Pinot asks of a server's configuration; what is not named here is false, zero or not set, as by default. */
-  private InstanceDataManagerConfig config(String server) {
+  private InstanceDataManagerConfig config(String server, String deepStore) {
     PinotConfiguration empty = new PinotConfiguration(Map.of(), Map.of()); // without the environment's variables
     return proxy(InstanceDataManagerConfig.class, (self, method, args) -> {
       switch (method.getName()) {
@@ -203,6 +223,8 @@ final class ServerTables {
           return _dataDir.toString();
         case "getInstanceSegmentTarDir":
           return _home.resolve("tars").toString();
+        case "getSegmentStoreUri":
+          return deepStore;
         case "getConsumerDir":
           return _home.resolve("consumers").toString();
         case "getReadMode":
@@ -229,6 +251,7 @@ final class ServerTables {
         case "getDeletedSegmentsCacheTtlMinutes":
           return 2;
         case "shouldCheckCRCOnSegmentLoad":
+        case "shouldReloadConsumingSegment":
           return true;
         default:
           Class<?> type = method.getReturnType();

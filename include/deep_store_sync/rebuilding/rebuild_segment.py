@@ -12,11 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deep_store_sync.errors import RebuildError
-from deep_store_sync.jvm.engine import SegmentEngine
+from deep_store_sync.errors import RebuildRefusedError
+from deep_store_sync.jvm.process import EngineProcess
 from deep_store_sync.model import Action, Plan, PlannedSegment, RebuildResult, Rebuilt, Servers
+from deep_store_sync.rebuilding.apply_method import Applied, apply_method
+from deep_store_sync.rebuilding.method import Method, choose_method
 from deep_store_sync.segment.archive import Compression, pack, read_metadata, unpack
-from deep_store_sync.segment.schema_check import reasons_to_regenerate
+from deep_store_sync.segment.buffer_facts import read_buffer_facts
+from deep_store_sync.segment.data_crc import compute_data_crc
+from deep_store_sync.segment.fingerprint import Fingerprint, take_fingerprint
 from deep_store_sync.segment.segment_files import (
     METADATA_PROPERTIES,
     CreationMeta,
@@ -25,10 +29,10 @@ from deep_store_sync.segment.segment_files import (
     parse_layout,
     write_creation_meta,
 )
-from deep_store_sync.segment.values import compare_values
-from deep_store_sync.segment.verify import Changes, Fingerprint, Rewrite, compare, take_fingerprint
+from deep_store_sync.segment.verify import Changes, Rewrite, compare
 from deep_store_sync.store.deep_store import DeepStore
 from deep_store_sync.store.object_mark import read_mark
+from deep_store_sync.table_hash import config_for_tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Fetched:
     meta: CreationMeta
     original: Fingerprint
     unfinished: bool
+    method: Method
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +65,14 @@ class Ready:
     compression: Compression
 
 
-def fetch(store: DeepStore, plan: Plan, planned: PlannedSegment, folder: Path) -> Fetched | RebuildResult:
+def fetch(
+    store: DeepStore, plan: Plan, planned: PlannedSegment, folder: Path, make_room: Callable[[int], None]
+) -> Fetched | RebuildResult:
     """Download a segment and unpack it into a folder of its own, unless it turns out that nothing is to be rebuilt.
 
+    `make_room` is called before anything is written, with the bytes of the archive.
+
     Raises:
-        RebuildError: config or schema ask for what preprocessing cannot do.
         DeepStoreSyncError: the object cannot be read, or is no archive of this segment.
     """
     result = RebuildResult(planned.segment, Rebuilt.FAILED, crc=planned.crc)
@@ -74,6 +82,7 @@ def fetch(store: DeepStore, plan: Plan, planned: PlannedSegment, folder: Path) -
     if found.archived:
         message = f"the object is in the archived storage class {found.storage_class}: restore it first"
         return replace(result, status=Rebuilt.NOT_ELIGIBLE, message=message)
+    make_room(found.size)
     folder.mkdir()
     archive = folder / "object"
     store.download(planned.url, archive, if_match=found.etag)
@@ -93,21 +102,25 @@ def fetch(store: DeepStore, plan: Plan, planned: PlannedSegment, folder: Path) -
     refused = _refusal(planned, meta, layout, unfinished)
     if refused:
         return replace(result, status=Rebuilt.NOT_ELIGIBLE, message=refused)
+    config = config_for_tier(plan.table_config, planned.tier)
+    method = choose_method(layout, config, plan.schema)
     if planned.action is Action.RELOAD and not unfinished:
+        if method.incurable and not method.rewrites:
+            return replace(result, status=Rebuilt.INCURABLE, message=method.incurable)
         return replace(result, status=Rebuilt.RELOAD)
-    reasons = reasons_to_regenerate(layout, plan.table_config, plan.schema)
-    if reasons:
-        raise RebuildError(
-            f"needs the segment regenerated: {'; '.join(reasons)}. Re-ingest it, or take the change of config or "
-            "schema back"
-        )
+    if refused := method.refused or _old_format(layout):
+        return replace(result, status=Rebuilt.NOT_ELIGIBLE, message=refused)
     unpacked = unpack(archive, folder, planned.segment)
     result = replace(result, download_s=time.monotonic() - started)
     started = time.monotonic()
     original = take_fingerprint(unpacked.dir)
+    result = replace(result, verify_s=time.monotonic() - started)
+    method = choose_method(layout, config, plan.schema, read_buffer_facts(unpacked.dir))
+    if method.refused:
+        return replace(result, status=Rebuilt.NOT_ELIGIBLE, message=method.refused)
     return Fetched(
         planned,
-        replace(result, verify_s=time.monotonic() - started),
+        result,
         folder,
         archive,
         unpacked.dir,
@@ -115,6 +128,7 @@ def fetch(store: DeepStore, plan: Plan, planned: PlannedSegment, folder: Path) -
         meta,
         original,
         unfinished,
+        method,
     )
 
 
@@ -134,24 +148,50 @@ def _refusal(planned: PlannedSegment, meta: CreationMeta, layout: SegmentLayout,
     return None
 
 
-def rebuild(engine: SegmentEngine, plan: Plan, fetched: Fetched) -> Ready | RebuildResult:
+def _old_format(layout: SegmentLayout) -> str | None:
+    if layout.version == "v3":
+        return None
+    # Preprocessing would convert it where the table config or the server says v3 (ImmutableSegmentLoader), and nothing
+    # of a format before v3 can be held against what came out.
+    return (
+        f"it is in segment format {layout.version}, and only v3 can be verified: have segments ingested with the "
+        "segmentFormatVersion v3, the default, and ingest or convert this one anew (Pinot's "
+        "SegmentV1V2ToV3FormatConverter)"
+    )
+
+
+def rebuild(engine: EngineProcess, plan: Plan, fetched: Fetched) -> Ready | RebuildResult:
     """Bring a fetched segment to the plan's config and schema, and verify it.
 
     Raises:
         RebuildError: it cannot be done.
         VerificationError: the rebuilt segment does not hold what the original holds.
     """
-    planned, result, segment_dir = fetched.planned, fetched.result, fetched.segment_dir
+    planned, result = fetched.planned, fetched.result
     started = time.monotonic()
-    changed = engine.preprocess(segment_dir, plan.table_config, plan.schema, planned.tier)
+    try:
+        applied = apply_method(
+            engine, fetched.method, fetched.segment_dir, fetched.folder, plan.table_config, plan.schema, planned.tier
+        )
+    except RebuildRefusedError as error:
+        return replace(result, status=Rebuilt.NOT_ELIGIBLE, message=str(error))
+    segment_dir = applied.segment_dir
     result = replace(result, rebuild_s=time.monotonic() - started)
     changes = Changes()
-    if changed:
+    if applied.changed:
         started = time.monotonic()
-        changes = compare(fetched.original, take_fingerprint(segment_dir), _value_comparison(engine, fetched))
+        changes = compare(
+            fetched.original,
+            take_fingerprint(segment_dir),
+            _value_comparison(engine, fetched, applied),
+            applied.regenerated,
+        )
+        engine.check_loads(segment_dir, plan.table_config, plan.schema, planned.tier)
         result = replace(result, verify_s=result.verify_s + time.monotonic() - started)
     if not changes.changes:
         if not fetched.unfinished:
+            if applied.incurable and planned.servers is Servers.STALE:
+                return replace(result, status=Rebuilt.INCURABLE, message=applied.incurable)
             return replace(result, status=Rebuilt.UNCHANGED)
         message = "the object is as the config wants it, and ZooKeeper has not been told of it yet"
         staged = replace(result, status=Rebuilt.CHANGED, message=message, staged_crc=fetched.meta.crc)
@@ -160,9 +200,13 @@ def rebuild(engine: SegmentEngine, plan: Plan, fetched: Fetched) -> Ready | Rebu
     crc = engine.crc(segment_dir)
     # Keeping the CRC leaves every server at its local copy: right only where all are known to have the same indexes in
     # theirs. Publishing decides; this only makes it rare that the archive has to be written once more.
-    quiet = planned.servers is Servers.CLEAN and not changes.invisible and not fetched.unfinished
+    regenerated = applied.values_changed
+    quiet = planned.servers is Servers.CLEAN and not (changes.invisible or regenerated or fetched.unfinished)
     staged_crc = fetched.meta.crc if quiet else crc
-    write_creation_meta(segment_dir, replace(fetched.meta, crc=staged_crc, creation_ms=result.creation_ms))
+    data_crc = fetched.meta.data_crc
+    if regenerated and data_crc is not None:
+        data_crc = compute_data_crc(segment_dir)
+    write_creation_meta(segment_dir, CreationMeta(staged_crc, result.creation_ms, data_crc))
     result = replace(
         result,
         status=Rebuilt.CHANGED,
@@ -170,22 +214,31 @@ def rebuild(engine: SegmentEngine, plan: Plan, fetched: Fetched) -> Ready | Rebu
         staged_crc=staged_crc,
         changes=changes.changes,
         invisible_changes=changes.invisible,
+        regenerated=regenerated,
+        data_crc=data_crc,
         metadata_properties=(files_dir(segment_dir) / METADATA_PROPERTIES).read_bytes(),
         rebuild_s=result.rebuild_s + time.monotonic() - started,
     )
     fetched.archive.unlink()
+    if segment_dir != fetched.segment_dir:
+        shutil.rmtree(fetched.segment_dir)
     return Ready(result, fetched.folder, fetched.archive, segment_dir, fetched.compression)
 
 
-def _value_comparison(engine: SegmentEngine, fetched: Fetched) -> Callable[[tuple[str, ...]], dict[str, Rewrite]]:
-    """Compares with the original, unpacked once more from its archive: only rewritten columns need that."""
+def _value_comparison(
+    engine: EngineProcess, fetched: Fetched, applied: Applied
+) -> Callable[[tuple[str, ...]], dict[str, Rewrite]]:
+    """Compares with the original: where that was changed in place, it is unpacked from its archive once more."""
+    sort_by = applied.regenerated.sorted_by if applied.regenerated else ()
 
     def compare_with_original(columns: tuple[str, ...]) -> dict[str, Rewrite]:
+        if applied.original_kept:
+            return engine.compare_values(fetched.segment_dir, applied.segment_dir, columns, sort_by)
         folder = fetched.folder / "original"
         folder.mkdir()
         try:
             original = unpack(fetched.archive, folder, fetched.planned.segment)
-            return compare_values(engine, original.dir, fetched.segment_dir, columns)
+            return engine.compare_values(original.dir, applied.segment_dir, columns, sort_by)
         finally:
             shutil.rmtree(folder)
 

@@ -1,0 +1,1 @@
+"""The command line, `deep-store-sync`: what an operator does by hand, without Airflow."""

@@ -1,0 +1,228 @@
+"""What of a table config and schema can change a segment: the lists that the table hash goes by.
+
+They were reviewed, field by field, against the config classes of Pinot 1.5.1 and the code that reads them:
+`SegmentPreProcessor` with its handlers, `SegmentGeneratorConfig` with the creation driver, and
+`BaseTableDataManager.isSegmentStale`. What is done to rows before they are in a segment, and what a server does with a
+segment that it has loaded, changes none. A test holds the lists against Pinot's classes: each field has its reason
+there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+Json = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What is known of a JSON object with settings; of a setting that is not named here, everything counts.
+
+    `left_out`: no segment depends on them. `defaults`: Pinot's own, where the class prints one. `sets`: lists that are
+    read as sets. `unset_if_empty`: an empty list or object says as much as none. `members`: what is known of the value
+    of a setting.
+    """
+
+    left_out: frozenset[str] = frozenset()
+    defaults: Mapping[str, Json] = field(default_factory=dict)
+    sets: frozenset[str] = frozenset()
+    unset_if_empty: frozenset[str] = frozenset()
+    members: Mapping[str, Shape] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """A list of sections, or an object with names of the user's own, where a null says something, too.
+
+    `sort_by`: the setting that names a member of a list which is read in any order.
+    """
+
+    member: Shape = None
+    sort_by: str | None = None
+
+
+# None: nothing is known, and all but nulls counts.
+Shape = Section | Each | None
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _off(names: str) -> dict[str, Json]:
+    return dict.fromkeys(names.split(), False)
+
+
+# The configs of indexes, in `tableIndexConfig` and below `indexes` of a field.
+_ANY_INDEX: Final = Section(defaults=_off("disabled"))
+_BLOOM: Final = Section(
+    left_out=_names("loadOnHeap"),  # of a server's memory
+    defaults={"disabled": False, "fpp": 0.05, "maxSizeInBytes": 0},
+)
+_DICTIONARY: Final = Section(left_out=_names("onHeap intern"), defaults=_off("disabled useVarLengthDictionary"))
+_JSON: Final = Section(
+    defaults={
+        **_off("disabled excludeArray disableCrossArrayUnnest skipInvalidJson"),
+        "maxLevels": 0,
+        "maxValueLength": 0,
+    },
+    sets=_names("includePaths excludePaths excludeFields indexPaths"),
+)
+_TEXT: Final = Section(
+    # How queries are read, and how consuming segments build theirs.
+    left_out=_names(
+        "queryCache useANDForMultiTermQueries enablePrefixSuffixMatchingInPhraseQueries reuseMutableIndex "
+        "luceneNRTCachingDirectoryMaxBufferSizeMB"
+    ),
+    defaults=_off("disabled"),
+)
+_INDEXES: Final = Section(
+    members={
+        "bloom": _BLOOM,
+        "dictionary": _DICTIONARY,
+        "json": _JSON,
+        "text": _TEXT,
+        **dict.fromkeys(["forward", "fst", "h3", "ifst", "inverted", "null", "range", "vector"], _ANY_INDEX),
+    }
+)
+_FIELD: Final = Section(
+    left_out=_names("tierOverwrites indexType"),
+    defaults={"encodingType": "DICTIONARY"},
+    sets=_names("indexTypes"),
+    unset_if_empty=_names("indexTypes indexes properties timestampConfig"),
+    members={
+        "indexes": _INDEXES,
+        # The older way to say what `indexes` says, with the same exceptions.
+        "properties": Section(
+            left_out=_names(
+                "useOnHeapDictionary enableQueryCacheForTextIndex useANDForMultiTermTextIndexQueries "
+                "enablePrefixSuffixMatchingInPhraseQueries textIndexRealtimeReaderRefreshThreshold reuseMutableIndex "
+                "luceneNRTCachingDirectoryMaxBufferSizeMB"
+            )
+        ),
+        "timestampConfig": Section(sets=_names("granularities"), unset_if_empty=_names("granularities")),
+    },
+)
+_STAR_TREE: Final = Section(
+    defaults={"maxLeafRecords": 0},
+    sets=_names("functionColumnPairs skipStarNodeCreationForDimensions"),
+    unset_if_empty=_names("functionColumnPairs skipStarNodeCreationForDimensions aggregationConfigs"),
+    members={"aggregationConfigs": Each(Section(members={"functionParameters": Each()}))},
+)
+_COLUMN_LISTS: Final = _names(
+    "invertedIndexColumns rangeIndexColumns jsonIndexColumns bloomFilterColumns noDictionaryColumns "
+    "varLengthDictionaryColumns"
+)
+_INDEX_CONFIG: Final = Section(
+    # How a server loads or consumes, not what a committed segment looks like after a reload.
+    left_out=_names(
+        "loadMode streamConfigs onHeapDictionaryColumns aggregateMetrics skipSegmentPreprocess "
+        "segmentNameGeneratorType columnMajorSegmentBuilderEnabled createInvertedIndexDuringSegmentGeneration "
+        "autoGeneratedInvertedIndex tierOverwrites"
+    ),
+    defaults={
+        **_off(
+            "enableDefaultStarTree enableDynamicStarTreeCreation nullHandlingEnabled optimizeDictionary "
+            "optimizeDictionaryForMetrics optimizeDictionaryType optimizeNoDictStatsCollection"
+        ),
+        "rangeIndexVersion": 2,
+        "noDictionarySizeRatioThreshold": 0.85,
+    },
+    sets=_COLUMN_LISTS,
+    unset_if_empty=_COLUMN_LISTS
+    | _names(
+        "sortedColumn starTreeIndexConfigs jsonIndexConfigs bloomFilterConfigs noDictionaryConfig "
+        "segmentPartitionConfig"
+    ),
+    members={
+        "bloomFilterConfigs": Each(_BLOOM),
+        "jsonIndexConfigs": Each(_JSON),
+        "multiColumnTextIndexConfig": Section(
+            members={"properties": Each(), "perColumnProperties": Each(Each())},
+        ),
+        # Only its names are read: a null there takes the dictionary away, too.
+        "noDictionaryConfig": Each(),
+        "segmentPartitionConfig": Section(
+            unset_if_empty=_names("columnPartitionMap"),
+            members={"columnPartitionMap": Each(Section(members={"functionConfig": Each()}))},
+        ),
+        "starTreeIndexConfigs": Each(_STAR_TREE),
+    },
+)
+_SEGMENTS_CONFIG: Final = Section(
+    left_out=_names(
+        "schemaName timeType crypterClassName retentionTimeUnit retentionTimeValue deletedSegmentsRetentionPeriod "
+        "segmentPushFrequency segmentPushType replication replicasPerPartition segmentAssignmentStrategy "
+        "replicaGroupStrategyConfig completionConfig minimizeDataMovement peerSegmentDownloadScheme "
+        "untrackedSegmentsDeletionBatchSize untrackedSegmentsRetentionTimeUnit untrackedSegmentsRetentionTimeValue"
+    ),
+)
+INGESTION: Final = Section(
+    # Where rows come from and what is done to them before they are in a segment: no rebuild does it again.
+    left_out=_names(
+        "batchIngestionConfig streamIngestionConfig filterConfig enrichmentConfigs complexTypeConfig "
+        "schemaConformingTransformerConfig schemaConformingTransformerV2Config aggregationConfigs rowTimeValueCheck "
+        "maxConsecutiveRecordFetchFailuresAllowed retryOnSegmentBuildPrecheckFailure "
+        "ingestionExceptionLogRateLimitPerMin"
+    ),
+    defaults={"continueOnError": False, "segmentTimeValueCheck": True},
+    unset_if_empty=_names("transformConfigs"),
+    # Columns that are not in a segment yet are derived by them; each has one at most.
+    members={"transformConfigs": Each(Section(), sort_by="columnName")},
+)
+TABLE: Final = Section(
+    # Where replicas live, how long data is kept, who may ask how much of it, what brings the data in. (`tableName` and
+    # `tableType` name the table; a stamp never travels to another one.)
+    left_out=_names(
+        "tableName tableType tenants metadata quota task routing query instanceAssignmentConfigMap "
+        "instancePartitionsMap segmentAssignmentConfigMap tierConfigs tunerConfigs isDimTable dimensionTableConfig "
+        "tableSamplers"
+    ),
+    unset_if_empty=_names("segmentsConfig tableIndexConfig ingestionConfig fieldConfigList upsertConfig dedupConfig"),
+    members={
+        "segmentsConfig": _SEGMENTS_CONFIG,
+        "tableIndexConfig": _INDEX_CONFIG,
+        "ingestionConfig": INGESTION,
+        "fieldConfigList": Each(_FIELD, sort_by="name"),
+    },
+)
+
+
+_FIELD_SPEC_DEFAULTS: Final = {**_off("notNull allowTrailingZeros"), "singleValueField": True}
+
+
+def _field_specs(field_type: str) -> Each:
+    return Each(
+        Section(
+            left_out=_names("sampleValue"),  # it is there to check the format with
+            defaults={**_FIELD_SPEC_DEFAULTS, "fieldType": field_type},
+            members={"childFieldSpecs": Each(Section(defaults=_FIELD_SPEC_DEFAULTS))},
+        ),
+        sort_by="name",
+    )
+
+
+_GRANULARITY: Final = Section(defaults={"timeUnitSize": 1, "timeFormat": "EPOCH"})
+_FIELD_SPECS: Final = {
+    "dimensionFieldSpecs": _field_specs("DIMENSION"),
+    "metricFieldSpecs": _field_specs("METRIC"),
+    "dateTimeFieldSpecs": _field_specs("DATE_TIME"),
+    "complexFieldSpecs": _field_specs("COMPLEX"),
+}
+SCHEMA: Final = Section(
+    # Primary keys are looked up in the rows of loaded segments; nothing about them is in a segment.
+    left_out=_names("schemaName primaryKeyColumns"),
+    defaults=_off("enableColumnBasedNullHandling"),
+    unset_if_empty=frozenset(_FIELD_SPECS),
+    members={
+        **_FIELD_SPECS,
+        "timeFieldSpec": Section(
+            members={"incomingGranularitySpec": _GRANULARITY, "outgoingGranularitySpec": _GRANULARITY}
+        ),
+    },
+)
+
+# What Pinot's TableConfig cannot do without, and what rebuilding asks for although it changes no segment.
+NEEDED_FOR_BUILDING: Final = _names("tableName tableType tenants isDimTable")

@@ -1,0 +1,185 @@
+"""The two writes that change a segment, each by compare-and-set: its object, and its record in ZooKeeper.
+
+Publishing and rolling back both consist of these. An outcome that is not known is read back, never guessed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deep_store_sync.errors import (
+    DeepStoreSyncError,
+    DeepStoreUnavailableError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    PinotAnswerError,
+    PinotNotFoundError,
+    PinotUnavailableError,
+    PushConflictError,
+    PushRefusedError,
+    SegmentChangedError,
+    SegmentGoneError,
+    WriteConflictError,
+)
+from deep_store_sync.model import SegmentRecord
+from deep_store_sync.segment.archive import metadata_archive
+from deep_store_sync.segment.segment_files import CreationMeta
+from deep_store_sync.services import Services
+from deep_store_sync.store.deep_store import ObjectInfo
+from deep_store_sync.store.object_mark import read_mark
+
+
+class LostRaceError(DeepStoreSyncError):
+    """Somebody else changed the segment meanwhile. Nothing of theirs was touched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A segment at one moment: ZooKeeper's record, and the object's attributes."""
+
+    record: SegmentRecord
+    object: ObjectInfo
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentWrites:
+    """Looks at segments of one table and writes them. `url` is always the segment's download URL."""
+
+    services: Services
+    log: logging.Logger
+    sleep: Callable[[float], None] = time.sleep
+
+    def look(self, segment: str, url: str) -> Seen:
+        """The segment as ZooKeeper and the deep store have it now.
+
+        Raises:
+            LostRaceError: one of them has it no more.
+        """
+        try:
+            record = self.services.controller.segment(self.services.settings.table, segment)
+        except PinotNotFoundError as error:
+            raise LostRaceError("the segment was deleted meanwhile") from error
+        try:
+            return Seen(record, self.services.store.head(url))
+        except ObjectNotFoundError as error:
+            raise LostRaceError(f"the object {url} is gone") from error
+
+    def overwrite(
+        self, segment: str, url: str, archive: Path, *, before: ObjectInfo, metadata: Mapping[str, str]
+    ) -> str:
+        """Overwrite the object if it is still the one of `before`; returns the new ETag.
+
+        It keeps all attributes but the user metadata, which is `metadata`, with a mark in it.
+
+        Raises:
+            LostRaceError: the object was overwritten or deleted.
+            DeepStoreUnavailableError: the store gave no answer, and has not done it so far.
+        """
+        for wait_s in (0.2, 0.4, 0.8, None):
+            try:
+                return self.services.store.replace(
+                    url, archive, if_match=before.etag, like=replace(before, metadata={}), metadata=metadata
+                )
+            except WriteConflictError:
+                if wait_s is None:
+                    raise
+                self.sleep(wait_s)
+            except (ObjectChangedError, ObjectNotFoundError, DeepStoreUnavailableError) as error:
+                # A refusal is also the answer to a request that was sent twice on the way and did arrive.
+                etag = self._read_back(url, before, metadata)
+                if etag is not None:
+                    self.log.info("%s: the answer to the upload was lost or wrong, but it did arrive", segment)
+                    return etag
+                if isinstance(error, DeepStoreUnavailableError):
+                    raise
+                raise LostRaceError(f"the object {url} was overwritten or deleted meanwhile") from error
+        raise AssertionError("the last try returns or raises")
+
+    def _read_back(self, url: str, before: ObjectInfo, metadata: Mapping[str, str]) -> str | None:
+        """The ETag of the object if it is one that was written with this mark after `before`."""
+        try:
+            found = self.services.store.head(url)
+        except ObjectNotFoundError:
+            return None
+        ours = found.etag != before.etag and read_mark(found.metadata) == read_mark(metadata)
+        return found.etag if ours else None
+
+    def push(
+        self,
+        segment: str,
+        url: str,
+        record: SegmentRecord,
+        *,
+        meta: CreationMeta,
+        properties: bytes,
+        custom: Mapping[str, str],
+    ) -> None:
+        """Tell ZooKeeper, by compare-and-set on the CRC of `record`, until it is known whether it was told.
+
+        `meta` is the segment's `creation.meta`, with the CRC that ZooKeeper is to have; `properties` are its
+        `metadata.properties`.
+
+        Raises:
+            LostRaceError: ZooKeeper's CRC is not that of `record` any more, or the segment is gone.
+            PushRefusedError: the controller refuses it for good. Nothing was changed, and nothing will be.
+            DeepStoreSyncError: there was no usable answer, and it has not been done so far.
+        """
+        # An equal-CRC push sets ZooKeeper's creation time to the archive's, and upsert ties are broken by it.
+        if record.creation_ms is not None:
+            meta = replace(meta, creation_ms=record.creation_ms)
+        archive = metadata_archive(segment, meta.to_bytes(), properties)
+        unknown = False
+        for wait_s in (0.5, 1.0, 2.0, None):
+            try:
+                self.services.controller.push_metadata(
+                    self.services.settings.table,
+                    segment,
+                    archive=archive,
+                    url=url,
+                    expected_crc=record.crc or 0,
+                    custom=custom,
+                )
+                return
+            except SegmentGoneError as error:
+                raise LostRaceError("the segment was deleted meanwhile") from error
+            except SegmentChangedError as error:
+                # Our own first try may be what changed it.
+                if self._has(segment, url, meta.crc, custom):
+                    return
+                raise LostRaceError(f"the segment was pushed again meanwhile: {error}") from error
+            except PushRefusedError as error:
+                if not unknown:
+                    raise
+                if self._has(segment, url, meta.crc, custom):
+                    return
+                # The refusal speaks of the last try alone: an earlier one may still arrive.
+                raise DeepStoreSyncError(
+                    f"{error}. An earlier try got no answer, so nothing is put back: the next run finishes the push"
+                ) from error
+            except (PushConflictError, PinotUnavailableError, PinotAnswerError):
+                unknown = True
+                if self._has(segment, url, meta.crc, custom):
+                    return
+                if wait_s is None:
+                    raise
+                self.sleep(wait_s)
+
+    def _has(self, segment: str, url: str, crc: int, custom: Mapping[str, str]) -> bool:
+        """Whether ZooKeeper has what a push was to write: the answer to a push whose outcome is not known."""
+        record = self.look(segment, url).record
+        return record.crc == crc and all(record.custom.get(key) == value for key, value in custom.items())
+
+    def expect_ours(self, url: str, etag: str) -> None:
+        """Look once more after ZooKeeper was told: another push may have written the object in between and then lost.
+
+        The stamp names the ETag, so it vouches for nothing then, and the next run looks into the segment again.
+        """
+        if self.services.store.head(url).etag != etag:
+            raise DeepStoreSyncError(
+                f"somebody else overwrote {url} while this push was under way, and ZooKeeper has this push's CRC: "
+                "push the segment again from its source"
+            )
