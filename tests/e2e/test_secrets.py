@@ -146,6 +146,13 @@ def look_at_a_run(sync: Sync, *, home: Path, s3_secret: str | None = None, **con
     return Seen(json.loads(texts["kept.json"]), texts | processes | _left_in_store(sync))
 
 
+def _command_line(pid: int) -> bytes | None:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return None
+
+
 def _watch(process: psutil.Popen) -> dict[str, bytes]:
     """Command lines of the process and its children, and the environment of the children, until it ends."""
     found: dict[str, bytes] = {}
@@ -159,6 +166,8 @@ def _watch(process: psutil.Popen) -> dict[str, bytes]:
         except psutil.NoSuchProcess:
             break
         for child in [process, *started]:
+            if child.pid != process.pid and _command_line(child.pid) == _command_line(process.pid):
+                continue  # forked, and not what it is to become yet: what it has is still its parent's
             for what in ("cmdline",) if child.pid == process.pid else ("cmdline", "environ"):
                 try:
                     text = Path(f"/proc/{child.pid}/{what}").read_bytes()
