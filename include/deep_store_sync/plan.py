@@ -6,7 +6,7 @@ Building a plan has no side effects. A dry run and a real run build the same one
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -106,13 +106,23 @@ def with_consuming(
     }
 
 
+def in_globs(segment: str, globs: Collection[str]) -> bool:
+    """Whether a segment's name matches one of the globs; where there are none, every name does."""
+    return not globs or any(fnmatchcase(segment, glob) for glob in globs)
+
+
+def hosting_servers(ideal_state: Mapping[str, Mapping[str, str]], segment: str) -> tuple[str, ...]:
+    """The servers that are to have a segment loaded, by an ideal state (segment to server to state)."""
+    return tuple(sorted(server for server, state in ideal_state.get(segment, {}).items() if state == "ONLINE"))
+
+
 def in_scope(record: SegmentRecord, request: RunRequest) -> bool:
     """Whether a run looks at a segment: its name matches one of the globs, and it starts in the data interval.
 
     A segment without a time range is placed by its push time, then by its creation time; one with none of these belongs
     to no interval.
     """
-    if request.segments and not any(fnmatchcase(record.name, glob) for glob in request.segments):
+    if not in_globs(record.name, request.segments):
         return False
     if request.interval is None:
         return True
@@ -155,7 +165,7 @@ def _decide_segment(
 ) -> tuple[PlannedSegment, bool]:
     """The planned row, and whether its work counts against the budget."""
     replicas = state.ideal_state.get(record.name, {})
-    hosting = tuple(sorted(server for server, wanted in replicas.items() if wanted == "ONLINE"))
+    hosting = hosting_servers(state.ideal_state, record.name)
     current = hashes.current(record.tier)
     stamp = read_stamp(record.custom, record.crc, state.etags.get(record.url or ""))
     stamp_state = hashes.state(stamp.table_hash, record.tier)

@@ -36,7 +36,7 @@ class Batch:
 
 
 BATCHES = {
-    "500k": Batch(lambda _: events(), segments=8, theirs=2),
+    "500k": Batch(lambda _: events(), segments=20, theirs=2),
     "flights": Batch(year_of_flights, segments=20, theirs=2),
     "wide": Batch(lambda _: wide(), segments=2, theirs=1),
 }

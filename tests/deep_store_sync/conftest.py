@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.deep_store_sync.rebuilding import explosive
 
 from deep_store_sync.store.deep_store import DeepStore
 from pinot_sandbox.gateway import GatewayProcess, S3Gateway, choose_gateway
@@ -98,3 +99,9 @@ def store(s3: Any) -> DeepStore:
 def prefix(gateway: S3Gateway) -> str:
     """A prefix of the test's own."""
     return f"s3://{gateway.bucket}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session")
+def explosive_segments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the segments of `explosive`."""
+    return explosive.build(tmp_path_factory.mktemp("explosive"))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.e2e.kit import Sync, outcomes, syncing
+from tests.polling import first_that, until
 from tests.realtime_tables import orders, orders_config, orders_schema
 
 from deep_store_sync.model import Outcome, PublishMode, SegmentOutcome
@@ -61,10 +61,7 @@ class Orders:
 
     def settle_at(self, expected: list[list[list[Any]]]) -> None:
         """Waits until both servers say this: rows of upsert segments come and go while servers load them."""
-        deadline = time.monotonic() + 60
-        while self._both() != [expected, expected] and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert self._both() == [expected, expected]
+        first_that(self._both, lambda both: both == [expected, expected])
 
     def answers(self) -> list[list[list[Any]]]:
         """What either server, asked for all segments, says."""
@@ -365,9 +362,7 @@ def test_consumption_that_is_paused_resumes_where_it_was(orders_table: Callable[
     assert {table.zk(name)["segment.realtime.status"] for name in rows} == {"UPLOADED"}
     table.sandbox.produce(table.name, orders(range(20, 25), amount=1))
     assert httpx.post(f"{controller}/resumeConsumption", timeout=60).is_success
-    deadline = time.monotonic() + 60  # the controller makes a consuming segment when it gets to it
-    while not table.consuming() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    until(lambda: bool(table.consuming()))  # the controller makes a consuming segment when it gets to it
     assert table.commit(orders(range(25, 30), amount=1))
     assert table.answers()[0][0][:2] == [30, 30]
 

@@ -27,17 +27,7 @@ from deep_store_sync.segment.graft import STAR_TREES, TEXT_OVER_COLUMNS, Graft, 
 from deep_store_sync.segment.segment_files import SegmentLayout, read_layout
 from deep_store_sync.segment.spanning import star_tree_columns, text_columns
 from deep_store_sync.table_hash import config_for_tier
-
-# Of java.util.concurrent.TimeUnit, in nanoseconds.
-_UNIT_NS = {
-    "NANOSECONDS": 1,
-    "MICROSECONDS": 10**3,
-    "MILLISECONDS": 10**6,
-    "SECONDS": 10**9,
-    "MINUTES": 60 * 10**9,
-    "HOURS": 3600 * 10**9,
-    "DAYS": 86_400 * 10**9,
-}
+from deep_store_sync.time_units import UNIT_NS
 
 
 def regenerate(
@@ -286,5 +276,5 @@ def _check_time_range(before: SegmentLayout, after: SegmentLayout) -> None:
 
 
 def _range_ns(layout: SegmentLayout) -> tuple[int, int]:
-    unit = _UNIT_NS[layout.time_unit or "MILLISECONDS"]
+    unit = UNIT_NS[layout.time_unit or "MILLISECONDS"]
     return int(layout.start_time or 0) * unit, int(layout.end_time or 0) * unit

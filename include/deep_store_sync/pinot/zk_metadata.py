@@ -9,17 +9,7 @@ import json
 from collections.abc import Mapping
 
 from deep_store_sync.model import SegmentRecord
-
-# java.util.concurrent.TimeUnit
-_UNIT_NS = {
-    "NANOSECONDS": 1,
-    "MICROSECONDS": 1_000,
-    "MILLISECONDS": 1_000_000,
-    "SECONDS": 1_000_000_000,
-    "MINUTES": 60_000_000_000,
-    "HOURS": 3_600_000_000_000,
-    "DAYS": 86_400_000_000_000,
-}
+from deep_store_sync.time_units import UNIT_NS
 
 
 def segment_record(name: str, fields: Mapping[str, str]) -> SegmentRecord:
@@ -61,6 +51,6 @@ def _time(text: str | None, unit: str | None) -> int | None:
     # Zero too stands for "no time range" (SegmentZKMetadata.getStartTimeMs), and old metadata has a negative time
     # without a unit.
     number = _number(text)
-    if not number or unit not in _UNIT_NS:
+    if not number or unit not in UNIT_NS:
         return None
-    return number * _UNIT_NS[unit] // _UNIT_NS["MILLISECONDS"]
+    return number * UNIT_NS[unit] // UNIT_NS["MILLISECONDS"]

@@ -199,8 +199,13 @@ class Backups:
 
 def read_note(store: DeepStore, workspace: Workspace, segment: str) -> Backup | None:
     """What a run noted of a segment before it overwrote it, or None when it did not."""
+    return read_note_at(store, workspace.backup_record_url(segment))
+
+
+def read_note_at(store: DeepStore, url: str) -> Backup | None:
+    """The note at this URL, or None when there is none, or none any more."""
     try:
-        return Backup.from_json(store.read(workspace.backup_record_url(segment)))
+        return Backup.from_json(store.read(url))
     except ObjectNotFoundError:
         return None
 

@@ -28,6 +28,7 @@ from deep_store_sync.model import (
     ServerAnswer,
     Servers,
 )
+from deep_store_sync.plan import hosting_servers
 from deep_store_sync.publishing.forced_reload import Taken, force_download, make_servers_take
 from deep_store_sync.publishing.proof import Proof, ServerWatch
 from deep_store_sync.publishing.publish_mode import publish_mode
@@ -127,20 +128,7 @@ class WavePublisher:
     def _with_replicas(self, items: Sequence[Item]) -> list[Item]:
         """The items with the servers that are to host them now: a rebalance may have come after the plan."""
         ideal_state = self.services.controller.ideal_state(self.plan.table)
-        return [
-            (
-                replace(
-                    row,
-                    replicas=tuple(
-                        sorted(
-                            server for server, state in ideal_state.get(row.segment, {}).items() if state == "ONLINE"
-                        )
-                    ),
-                ),
-                result,
-            )
-            for row, result in items
-        ]
+        return [(replace(row, replicas=hosting_servers(ideal_state, row.segment)), result) for row, result in items]
 
     def _publish(self, row: PlannedSegment, result: RebuildResult, now: _Now) -> Published:
         """Publish one segment. What servers have to take is not proven yet when this returns."""

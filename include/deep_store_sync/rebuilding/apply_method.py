@@ -70,11 +70,12 @@ def apply_method(
     source, done, changed = segment_dir, [method], False
     if method.rewrites:
         source, changed = _regenerate(engine, method, source, folder / "regenerated", wanted, schema, tier), True
-    before = read_layout(source)
+    before = read_layout(source) if method.rewrites else original
     changed |= engine.preprocess(source, wanted, schema, tier)
+    after = read_layout(source)
     # Columns that only came now, as preprocessing makes them up, may have to be sorted by, or to lose a dictionary.
-    more = _choose(source, wanted, schema)
-    followed = _followed(before, read_layout(source), wanted, gone)
+    more = choose_method(after, wanted, schema, read_buffer_facts(source))
+    followed = _followed(before, after, wanted, gone)
     anew = followed.difference(more.columns)
     if changed and (more.rewrites or anew):
         if more.refused:
@@ -86,7 +87,7 @@ def apply_method(
         source = second
         done.append(more)
         engine.preprocess(source, wanted, schema, tier)
-        more = _choose(source, wanted, schema)
+        more = choose_method(read_layout(source), wanted, schema, read_buffer_facts(source))
     changed_values = {*anew, *(name for method in done for name in method.columns)}
     return Applied(
         source,
@@ -137,10 +138,6 @@ def _regenerate(
         sort_by=method.sort_by,
         time_column=method.time_column,
     )
-
-
-def _choose(segment_dir: Path, table_config: Mapping[str, Any], schema: Mapping[str, Any]) -> Method:
-    return choose_method(read_layout(segment_dir), table_config, schema, read_buffer_facts(segment_dir))
 
 
 def _regenerated(done: list[Method], made_anew: frozenset[str]) -> Regenerated | None:

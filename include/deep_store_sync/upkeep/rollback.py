@@ -6,11 +6,11 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from itertools import islice
 
-from deep_store_sync.errors import ConfigError, ObjectNotFoundError
-from deep_store_sync.publishing.backup import Backup
+from deep_store_sync.errors import ConfigError
+from deep_store_sync.plan import in_globs
+from deep_store_sync.publishing.backup import Backup, read_note_at
 from deep_store_sync.services import Services
 from deep_store_sync.upkeep.undo import SegmentRollback, Undo, Undone
 from deep_store_sync.workspace import Workspace
@@ -74,22 +74,16 @@ def _read_notes(services: Services, tries: Sequence[Workspace], globs: Sequence[
         (segment, url)
         for place in reversed(tries)
         for segment, url in place.backup_records()
-        if not globs or any(fnmatchcase(segment, glob) for glob in globs)
+        if in_globs(segment, globs)
     ]
     notes: dict[str, list[Backup]] = {}
     with ThreadPoolExecutor(_READ_AT_ONCE, thread_name_prefix="notes") as pool:
-        read = pool.map(lambda item: _read_note(services, item[1]), wanted)
+        # One that is gone by now: the run under way found that it had not overwritten the object.
+        read = pool.map(lambda item: read_note_at(services.store, item[1]), wanted)
         for (segment, _), note in zip(wanted, read, strict=True):
             if note is not None:
                 notes.setdefault(segment, []).append(note)
     return notes
-
-
-def _read_note(services: Services, url: str) -> Backup | None:
-    try:
-        return Backup.from_json(services.store.read(url))
-    except ObjectNotFoundError:  # the run under way found that it had not overwritten it
-        return None
 
 
 def _remarks(

@@ -24,6 +24,7 @@ from pathlib import Path
 from deep_store_sync.decide import keys_expire
 from deep_store_sync.errors import BackupError, DeepStoreSyncError, PushRefusedError
 from deep_store_sync.model import SegmentRecord
+from deep_store_sync.plan import hosting_servers
 from deep_store_sync.publishing.backup import (
     Backup,
     Original,
@@ -111,10 +112,7 @@ class Undo:
         proofs: Mapping[str, Proof] = {}
         if wanted and not self.dry_run:
             ideal_state = controller.ideal_state(table)
-            replicas = {
-                segment: tuple(sorted(s for s, state in ideal_state.get(segment, {}).items() if state == "ONLINE"))
-                for segment in wanted
-            }
+            replicas = {segment: hosting_servers(ideal_state, segment) for segment in wanted}
             proofs = self._watch.wait_loaded(
                 wanted, replicas, force=lambda segment: force_download(self.services, table, segment, self.log)
             )

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from deep_store_sync.errors import DeepStoreSyncError
 from deep_store_sync.model import SegmentRecord
+from deep_store_sync.plan import in_globs
 from deep_store_sync.publishing.segment_writes import LostRaceError, SegmentWrites
 from deep_store_sync.services import Services
 from deep_store_sync.stamp import RUN_KEY, no_stamp, stamp_entries
@@ -60,7 +60,7 @@ def unstamp(
         record
         for record in services.controller.segments(services.settings.table)
         if stamp_entries(record.custom)
-        and (not globs or any(fnmatchcase(record.name, glob) for glob in globs))
+        and in_globs(record.name, globs)
         and run_id in (None, record.custom.get(RUN_KEY))
     ]
     with (

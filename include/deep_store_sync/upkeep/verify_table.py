@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from deep_store_sync.decide import lies_in
@@ -23,6 +22,7 @@ from deep_store_sync.errors import (
     SegmentError,
 )
 from deep_store_sync.model import SegmentRecord, StampState
+from deep_store_sync.plan import in_globs
 from deep_store_sync.services import Services
 from deep_store_sync.stamp import CRC_KEY, ETAG_KEY, HASH_KEY, RUN_KEY, read_stamp
 from deep_store_sync.store.object_mark import read_mark
@@ -80,7 +80,7 @@ def verify_table(
     controller, table = services.controller, services.settings.table
     hashes = TableHashes(controller.table_config(table), controller.schema(table))
     records = controller.segments(table)
-    scope = [record for record in records if not globs or any(fnmatchcase(record.name, glob) for glob in globs)]
+    scope = [record for record in records if in_globs(record.name, globs)]
     if sample is not None and sample < len(scope):
         scope = sorted(random.sample(scope, sample), key=lambda record: record.name)
     log.info("%s: checking %d of %d segments", table, len(scope), len(records))

@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +18,13 @@ import pytest
 from tests.deep_store_sync.pinot_segments import build_segment, engine, jars, rows, schema, table_config
 from tests.deep_store_sync.rebuilding import explosive
 from tests.deep_store_sync.rebuilding.kit import engines_of
+from tests.polling import WAIT_S, until
 
 from deep_store_sync.checkpoint import checkpoints
 from deep_store_sync.errors import EngineDiedError, EngineError, RebuildError, StoppedError
 from deep_store_sync.jvm.process import EngineProcess
 
 HEAP = 512 << 20
-WAIT_S = 120
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +32,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("built")
     build_segment(folder, "s", rows(50), table_config())
     return folder
-
-
-@pytest.fixture(scope="module")
-def explosive_segments(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return explosive.build(tmp_path_factory.mktemp("explosive"))
 
 
 @pytest.fixture
@@ -58,13 +52,6 @@ def child(of: int | None = None) -> psutil.Process:
     """The process that Java runs in."""
     (found,) = engines_of(of or os.getpid())
     return found
-
-
-def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_it_answers_as_the_engine_does(process: EngineProcess, built: Path) -> None:

@@ -6,11 +6,11 @@ import io
 import struct
 import tarfile
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 import httpx
 import pytest
+from tests.polling import first_that
 
 from deep_store_sync.errors import (
     PinotAnswerError,
@@ -31,7 +31,6 @@ TABLE = "flights_OFFLINE"
 ODD = "odd_OFFLINE"
 # Pinot builds none with a colon or a slash, and keeps "a b" and "a+b" in one and the same object.
 ODD_NAMES = ["a b", "c+d", "100%25", "é", "x&y=z"]
-T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +71,6 @@ def controller(sandbox: Sandbox, segments: list[str]) -> Iterator[ControllerClie
 def servers() -> Iterator[ServerClient]:
     with ServerClient() as servers:
         yield servers
-
-
-def until(ask: Callable[[], T], holds: Callable[[T], bool]) -> T:
-    """The first answer that holds. What the cluster never does fails the test after a minute."""
-    deadline = time.monotonic() + 60
-    while not holds(answer := ask()):
-        assert time.monotonic() < deadline, answer
-        time.sleep(0.05)
-    return answer
 
 
 def metadata_of(sandbox: Sandbox, record: SegmentRecord, crc: int) -> bytes:
@@ -175,7 +165,7 @@ def test_stale_and_reload(sandbox: Sandbox, controller: ControllerClient, segmen
         assert job in {known.id for known in controller.reload_jobs(TABLE)}
         (known,) = [known for known in controller.reload_jobs(TABLE) if known.id == job]
         assert (known.segments, known.messages, known.table) == ((segments[0],), 2, TABLE)
-        until(lambda: controller.reload_status(job), lambda status: status.ended)
+        first_that(lambda: controller.reload_status(job), lambda status: status.ended)
         report = find_active_reloads(controller, TABLE, now_ms=int(time.time() * 1000), give_up_after_ms=3_600_000)
         assert report.active == ()
         assert all(answer.stale.keys() == {segments[1]} for answer in controller.stale(TABLE).values())
@@ -225,7 +215,7 @@ def test_a_push_of_another_crc_refreshes(
     assert (after.crc, after.url) == (new_crc, before.url)
     assert after.custom == {"kept": "yes", "stamp": "2"}
     for server in sandbox.servers:
-        until(lambda server=server: sandbox.downloads(TABLE)[server], lambda loaded: before.name in loaded)  # type: ignore[misc]
+        first_that(lambda server=server: sandbox.downloads(TABLE)[server], lambda loaded: before.name in loaded)  # type: ignore[misc]
     push(sandbox, controller, before.name, crc=before.crc, expected_crc=new_crc)
 
 
@@ -267,7 +257,7 @@ def test_segments_whatever_they_are_called(sandbox: Sandbox, odd_table: None) ->
             f"{sandbox.controller_url}/segments/{ODD}/delete?retention=0d", json=ODD_NAMES, trust_env=False
         )
         assert deleted.is_success, deleted.text
-        until(lambda: [record.name for record in controller.segments(ODD)], lambda left: left == ["stays"])
+        first_that(lambda: [record.name for record in controller.segments(ODD)], lambda left: left == ["stays"])
         for name in ODD_NAMES:
             with pytest.raises(SegmentGoneError):
                 controller.segment(ODD, name)

@@ -7,7 +7,6 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.deep_store_sync.pinot_segments import TABLE, build_segment, engine, jars, rows, schema, table_config
-from tests.deep_store_sync.rebuilding import explosive
 from tests.deep_store_sync.rebuilding.kit import INDEXED, Batch, FakeStore
 
 from deep_store_sync.pinot.controller import ControllerClient
@@ -55,11 +54,6 @@ def fake_store(batch: Batch) -> FakeStore:
     store = FakeStore(batch.store, batch.workdir)
     batch.services = replace(batch.services, store=store)
     return store
-
-
-@pytest.fixture(scope="session")
-def explosive_segments(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return explosive.build(tmp_path_factory.mktemp("explosive"))
 
 
 @pytest.fixture

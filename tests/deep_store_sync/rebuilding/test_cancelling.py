@@ -8,20 +8,18 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 
 import psutil
 import pytest
 from tests.deep_store_sync.rebuilding import explosive
 from tests.deep_store_sync.rebuilding.kit import LOG, Batch, FakeStore, engines_of, when_growing
+from tests.polling import WAIT_S, until
 
 from deep_store_sync.checkpoint import checkpoint
 from deep_store_sync.errors import DeepStoreUnavailableError, ObjectNotFoundError, StoppedError
 from deep_store_sync.model import Rebuilt
 from deep_store_sync.rebuilding.rebuild import rebuild_batch
 from deep_store_sync.workspace import Workspace
-
-WAIT_S = 120
 
 
 @pytest.fixture
@@ -39,13 +37,6 @@ def in_the_middle(batch: Batch) -> tuple[subprocess.Popen[str], list[psutil.Proc
     until(lambda: any(batch.workdir.glob(explosive.GROWING)) or process.poll() is not None)
     assert process.poll() is None, process.communicate()
     return process, engines_of(process.pid)
-
-
-def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_task_that_airflow_terminates(endless: Batch) -> None:
