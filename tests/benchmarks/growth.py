@@ -23,7 +23,7 @@ from tests.benchmarks.tables import Table, wide
 from pinot_sandbox.gateway import GatewayProcess, choose_gateway
 from pinot_sandbox.toolchain import ensure_jars
 
-_ROWS = (100_000, 200_000, 400_000, 800_000)
+_ROWS = (50_000, 100_000, 200_000, 400_000)
 _COLUMNS = (11, 26, 51, 101)
 _SEGMENTS = (4, 8, 16, 32)
 _CHANGES = ("index_only", "type_change")
@@ -41,7 +41,7 @@ class Series:
 
 SERIES = (
     Series("rows", "rows of a segment (26 columns)", _ROWS, lambda rows: wide(26, rows)),
-    Series("columns", "columns of a segment (200,000 rows)", _COLUMNS, lambda columns: wide(columns, 200_000)),
+    Series("columns", "columns of a segment (100,000 rows)", _COLUMNS, lambda columns: wide(columns, 100_000)),
 )
 
 
