@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test lint format docs bench clean
 
 help:
 	@echo "make demo    watch a table's deep store go out of sync and come back, on an embedded Pinot and a live Airflow"
 	@echo "make test    run all tests"
 	@echo "make lint    ruff, mypy, import-linter"
+	@echo "make docs    write docs/settings.md and docs/table.schema.json from the settings"
 	@echo "make bench   run the benchmarks; results go to build/benchmarks.json"
 	@echo "make setup   only install what the others need"
 
@@ -29,8 +30,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: setup
 	@$(BIN)/python -m pinot_sandbox demo
 
+# Two workers, each with a cluster of its own: more would want more than two cores and some 12 GiB.
 test: setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -41,6 +43,9 @@ lint: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed
+	$(BIN)/python -m deep_store_sync.settings_reference docs
 
 bench: setup
 	@$(BIN)/python -m tests.benchmarks.run

@@ -71,26 +71,52 @@ def ineligible(
     `shared_urls` the download URLs that more than one segment has. `table_crypter` is the table config's
     `crypterClassName`.
     """
-    states = set(replicas.values())
-    if "CONSUMING" in states or record.status == "IN_PROGRESS":
+    return blocked(
+        replicas.values(),
+        status=record.status,
+        in_progress=record.name in lineage.in_progress,
+        replaced=record.name in lineage.replaced,
+        crypter=record.crypter or table_crypter,
+        has_crc=record.crc is not None,
+        empty=record.rows == 0,
+    ) or bad_url(record.name, record.url, prefixes, shared_urls)
+
+
+def blocked(
+    wanted: Collection[str],
+    *,
+    status: str | None,
+    in_progress: bool,
+    replaced: bool,
+    crypter: str | None,
+    has_crc: bool,
+    empty: bool,
+) -> str | None:
+    """Why a segment must not be touched whatever its URL is, or None.
+
+    `wanted` are the states that the ideal state wants it in. `in_progress` and `replaced` tell its part in segment
+    lineage.
+    """
+    states = set(wanted)
+    if "CONSUMING" in states or status == "IN_PROGRESS":
         return "consuming: it is not committed on every server yet"
-    if record.status == "COMMITTING":
+    if status == "COMMITTING":
         return "committing: it has no final copy in the deep store yet"
-    if not replicas:
+    if not states:
         return "not in the ideal state: no server is meant to host it"
     if states <= {"OFFLINE", "DROPPED"}:
         return "offline on every server"
-    if record.name in lineage.in_progress:
+    if in_progress:
         return "in a segment lineage entry that is not finished"
-    if record.name in lineage.replaced:
+    if replaced:
         return "replaced by other segments (segment lineage)"
-    if record.crypter or table_crypter:
-        return f"encrypted ({record.crypter or table_crypter})"
-    if record.crc is None:
+    if crypter:
+        return f"encrypted ({crypter})"
+    if not has_crc:
         return "no CRC in ZooKeeper"
-    if record.rows == 0:
+    if empty:
         return "no rows: Pinot refuses a push of an empty segment"
-    return _bad_url(record, prefixes, shared_urls)
+    return None
 
 
 def decide(
@@ -129,6 +155,11 @@ def decide(
     return Decision(Action.DEFER, f"never stamped, and the servers' state is unknown: {servers_say}")
 
 
+def online_servers(states: Mapping[str, str]) -> tuple[str, ...]:
+    """The servers that are to have a segment loaded, by what the ideal state says of it (server to state)."""
+    return tuple(sorted(server for server, state in states.items() if state == "ONLINE"))
+
+
 def lies_in(url: str, prefixes: Collection[str]) -> bool:
     """Whether a download URL lies below one of the deep store's `s3://…/` URLs."""
     return any(url.startswith(prefix.rstrip("/") + "/") for prefix in prefixes)
@@ -143,8 +174,10 @@ def keys_expire(table_config: Mapping[str, Any]) -> bool:
     return any(float(upsert.get(key) or 0) > 0 for key in ("metadataTTL", "deletedKeysTTL"))
 
 
-def _bad_url(record: SegmentRecord, prefixes: Collection[str], shared_urls: Collection[str]) -> str | None:
-    url = record.url
+def bad_url(segment: str, url: str | None, prefixes: Collection[str], shared_urls: Collection[str]) -> str | None:
+    """Why what lies at a segment's download URL must not be touched, or None; arguments as in `ineligible`."""
+    if not segment.isprintable() or "/" in segment or "\\" in segment or segment in ("", ".", ".."):
+        return "its name is none that a segment may have: it holds a slash, or signs that cannot be printed"
     if not url:
         return "no download URL: servers hold the only copies"
     if url in shared_urls:
@@ -159,7 +192,7 @@ def _bad_url(record: SegmentRecord, prefixes: Collection[str], shared_urls: Coll
         return f"its download URL cannot be used: {error}"
     last = key.rsplit("/", 1)[-1]
     # The controller writes a space in a segment's name as "+" (Java's URLEncoder), which is no escape in a path.
-    names = {record.name, record.name.replace(" ", "+")}
+    names = {segment, segment.replace(" ", "+")}
     if last not in {name + suffix for name in names for suffix in ARCHIVE_SUFFIXES}:
         return f"its download URL {shown_url(url)} does not end in the segment's name"
     return None

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections import Counter
-from collections.abc import Collection
+from collections import Counter, deque
+from collections.abc import Collection, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
-from deep_store_sync.decide import lies_in
-from deep_store_sync.errors import ConfigError, ObjectNotFoundError
-from deep_store_sync.model import Action, Plan, RunRequest
-from deep_store_sync.plan import WORK, Batch, Limits, TableState, batches, build_plan, with_consuming
+import pyarrow as pa
+
+from deep_store_sync import clock
+from deep_store_sync.errors import ObjectNotFoundError, PinotUnavailableError
+from deep_store_sync.model import Action, DeferredBy, Plan, RunRequest
+from deep_store_sync.plan import MAX_BATCHES, Batch, Limits, decide_table, plan_of
+from deep_store_sync.planning.listing import Folder, matching, ranges, stamped_folders
+from deep_store_sync.planning.plan_rows import PlanRows
+from deep_store_sync.planning.table_state import TableState, column, one_chunk, replicas, stale_segments
 from deep_store_sync.services import Services
-from deep_store_sync.stamp import ETAG_KEY
-from deep_store_sync.store.object_url import object_url, parse_url
+from deep_store_sync.store.deep_store import DeepStore
 from deep_store_sync.store.versioning import Versioning
+from deep_store_sync.tally import Progress, progress_line
 from deep_store_sync.workspace import Workspace
+
+# Listings of the deep store that run side by side, and the stamped segments that each is about.
+_LISTINGS = 4
+_LISTED_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +39,16 @@ class FoundPlan:
 
 
 def find_stale_segments(
-    services: Services, request: RunRequest, *, log: logging.Logger, now_ms: int | None = None
+    services: Services,
+    request: RunRequest,
+    *,
+    log: logging.Logger,
+    now_ms: int | None = None,
+    max_batches: int = MAX_BATCHES,
 ) -> FoundPlan:
     """Decide every segment of the table and leave the plan in the workspace.
+
+    There are `max_batches` batches at most: as many as Airflow maps over.
 
     Raises:
         PinotNotFoundError: there is no such table.
@@ -42,74 +58,122 @@ def find_stale_segments(
         DeepStoreError: the workspace cannot be written.
     """
     settings = services.settings
-    created_ms = int(time.time() * 1000) if now_ms is None else now_ms
-    state = read_table(services)
-    plan = build_plan(
+    created_ms = int(clock.now().timestamp() * 1000) if now_ms is None else now_ms
+    state = read_table(services, log)
+    rows = decide_table(
         state,
         request,
         prefixes=settings.deep_store_prefixes,
-        limits=Limits(settings.audit_budget, settings.batch_bytes, settings.batch_segments),
+        limits=Limits(settings.audit_budget, settings.batch_bytes, settings.batch_segments, max_batches),
         created_ms=created_ms,
     )
+    plan = plan_of(state, request, rows, created_ms=created_ms)
     workspace = Workspace.for_run(services.store, settings.workspace, settings.table, request.run_id, created_ms)
-    found = () if request.dry_run else tuple(batches(plan))
+    found = () if request.dry_run else rows.batches
     if found:
         # What one request cannot carry is written in parts, for which a store may have other rules; indexes add size.
-        largest = 2 * max(row.size_bytes for row in plan.segments if row.batch is not None)
+        largest = 2 * rows.largest_work()
         services.store.probe(workspace.run_url, multipart=largest > services.store.multipart_threshold)
         if settings.backup == "versioning":
             versioning = Versioning(services.store)
-            for row in plan.segments:
-                if row.batch is not None:
-                    versioning.require(row.url)
+            for folder in rows.work_folders():
+                versioning.require(folder)
     url = workspace.write_plan(plan)
-    _log_plan(plan, len(state.records), state, log)
+    _log_plan(plan, rows, state, log)
+    log.info(
+        "before this run: %s",
+        progress_line(
+            _progress(rows), audit_bytes=settings.audit_budget, max_segments=request.max_segments, forced=request.force
+        ),
+    )
     return FoundPlan(plan, url, found)
 
 
-def read_table(services: Services) -> TableState:
-    """A table as it is now. A handful of calls, whatever the number of segments."""
+def read_table(services: Services, log: logging.Logger) -> TableState:
+    """A table as it is now. A handful of calls to the controller, whatever the number of segments.
+
+    Where isStale has no answer in time, or one that breaks off, no server has said anything: the rest of the plan does
+    not depend on it.
+    """
     controller, table = services.controller, services.settings.table
     # Config and schema first: a change that comes while the rest is read makes the plan older than the table, never
     # newer, and the check before each wave finds it.
-    config, schema, records = controller.table_config(table), controller.schema(table), controller.segments(table)
-    ideal_state = controller.ideal_state(table)
-    if table.endswith("_REALTIME"):
-        # Before servers are asked: one that has its committed copy now has it then, too.
-        ideal_state = with_consuming(ideal_state, controller.external_view(table))
+    config, schema = controller.table_config(table), controller.schema(table)
+    segments = one_chunk(controller.long.segment_columns(table))
+    names = column(segments, "name")
+    wanted = replicas(controller.long.wanted_replicas(table), names)
+    # Before servers are asked: one that has its committed copy now has it then, too.
+    seen = replicas(controller.long.seen_replicas(table), names) if table.endswith("_REALTIME") else None
+    try:
+        stale = controller.long.stale_parts(table, lambda parts: stale_segments(parts, names))
+    except PinotUnavailableError as error:
+        log.warning("isStale told nothing, so that what the servers have is not known: %s", error)
+        stale = stale_segments([], names)
     return TableState(
         table=table,
         table_config=config,
         schema=schema,
-        records=records,
-        ideal_state=ideal_state,
-        answers=controller.stale(table),
+        segments=segments,
+        wanted=wanted,
+        seen=seen,
+        stale=stale,
         lineage=controller.lineage(table),
-        etags=_etags(services, [record.url for record in records if record.url and ETAG_KEY in record.custom]),
+        as_stamped=as_stamped(services.store, segments, services.settings.deep_store_prefixes),
     )
 
 
-def _etags(services: Services, urls: Collection[str]) -> dict[str, str]:
-    """ETag by URL, from listings of the folders that the objects lie in, a call for each thousand objects there.
+def as_stamped(store: DeepStore, segments: pa.Table, prefixes: Collection[str]) -> pa.BooleanArray:
+    """Of each segment, whether there is an object with the ETag of its stamp: a call for each thousand objects."""
+    found = bytearray(len(segments))
+    with ThreadPoolExecutor(_LISTINGS, thread_name_prefix="list") as pool:
+        for folder in stamped_folders(segments, prefixes):
+            for row in matching(folder, _listed(store, folder, pool)):
+                found[row] = 1
+    return pa.array(found, pa.uint8()).cast(pa.bool_())
 
-    What lies outside the deep store now, or nowhere, is no object that a stamp could speak of.
-    """
-    places = {}
-    for url in urls:
-        if lies_in(url, services.settings.deep_store_prefixes):
-            with suppress(ConfigError):
-                places[url] = parse_url(url)
-    wanted = set(places.values())
-    etags: dict[tuple[str, str], str] = {}
-    for bucket, folder in sorted({(bucket, key.rpartition("/")[0]) for bucket, key in places.values()}):
+
+def _listed(store: DeepStore, folder: Folder, pool: Executor) -> Iterator[tuple[pa.StringArray, pa.StringArray]]:
+    """Keys and ETags of the objects in a folder, listed in several places at once, and not far ahead."""
+
+    def listing(after: str | None, until: str | None) -> tuple[pa.StringArray, pa.StringArray]:
+        keys: list[pa.Array] = []
+        etags: list[pa.Array] = []
         with suppress(ObjectNotFoundError):
-            for item in services.store.list(object_url(bucket, folder + "/" if folder else "")):
-                if (place := parse_url(item.url)) in wanted:
-                    etags[place] = item.etag
-    return {url: etags[place] for url, place in places.items() if place in etags}
+            for page in store.list_etags(folder.url, after=after, until=until):
+                keys.append(pa.array([key for key, _ in page], pa.string()))
+                etags.append(pa.array([etag for _, etag in page], pa.string()))
+        empty = pa.array([], pa.string())
+        return pa.concat_arrays([empty, *keys]), pa.concat_arrays([empty, *etags])
+
+    running: deque[Future[tuple[pa.StringArray, pa.StringArray]]] = deque()
+    for after, until in ranges(folder, _LISTED_AT_ONCE):
+        running.append(pool.submit(listing, after, until))
+        if len(running) >= _LISTINGS:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
 
 
-def _log_plan(plan: Plan, total: int, state: TableState, log: logging.Logger) -> None:
+def _progress(rows: PlanRows) -> Progress:
+    """How far the table is before the run; what waits is what the run leaves to later ones."""
+    found = Counter[str]()
+    for tally in rows.tallies():
+        verdict = tally.verdict
+        if verdict.action is Action.NOT_ELIGIBLE:
+            continue
+        found["eligible"] += tally.segments
+        if verdict.action in (Action.SKIP, Action.INCURABLE):
+            found["stamped"] += tally.segments
+            continue
+        found["left"] += tally.segments
+        found["left_bytes"] += tally.bytes
+        if verdict.deferred_by in (DeferredBy.BUDGET, DeferredBy.MAX_SEGMENTS):
+            found["waiting"] += tally.segments
+            found["waiting_bytes"] += tally.bytes
+    return Progress(**found)
+
+
+def _log_plan(plan: Plan, rows: PlanRows, state: TableState, log: logging.Logger) -> None:
     request = plan.request
     scope = [
         "force" if request.force else "reloadOnly",
@@ -117,22 +181,30 @@ def _log_plan(plan: Plan, total: int, state: TableState, log: logging.Logger) ->
         *([f"segments {', '.join(request.segments)}"] if request.segments else []),
         *([f"data interval {request.interval[0]}–{request.interval[1]} ms"] if request.interval else []),
     ]
-    log.info("%s: %d of %d segments in scope (%s)", plan.table, len(plan.segments), total, "; ".join(scope))
-    hosting = {server for row in plan.segments for server in row.replicas}
-    silent = sorted(server for server in hosting if not (answer := state.answers.get(server)) or not answer.valid)
+    total = len(state.segments)
+    log.info("%s: %d of %d segments in scope (%s)", plan.table, len(rows), total, "; ".join(scope))
+    tallies = rows.tallies()
+    hosting = {server for tally in tallies for server in tally.verdict.replicas}
+    answers = state.stale.servers
+    silent = sorted(server for server in hosting if not (answer := answers.get(server)) or not answer.valid)
     if silent:
         log.warning(
             "no valid isStale answer from %s (%d of %d hosting servers): segments they host count as unknown. Start "
             "the server, or look at its log for the error",
             ", ".join(silent), len(silent), len(hosting),
         )  # fmt: skip
+    counts, sizes = Counter[Action](), Counter[Action]()
+    reasons = Counter[tuple[Action, str]]()
+    for tally in tallies:
+        counts[tally.verdict.action] += tally.segments
+        sizes[tally.verdict.action] += tally.bytes
+        reasons[tally.verdict.action, tally.verdict.reason or "its download URL cannot be used"] += tally.segments
     log.info("::group::Plan by action and reason")
-    for (action, reason), count in Counter((row.action, row.reason) for row in plan.segments).most_common(100):
+    for (action, reason), count in reasons.most_common(100):
         log.info("%6d %-12s %s", count, action, reason)
     log.info("::endgroup::")
     for action in Action:
-        rows = [row for row in plan.segments if row.action is action]
-        if rows:
-            log.info("%s: %d segments, %d bytes", action, len(rows), sum(row.size_bytes for row in rows))
-    if not any(row.action in WORK for row in plan.segments):
+        if counts[action]:
+            log.info("%s: %d segments, %d bytes", action, counts[action], sizes[action])
+    if not rows.batches:
         log.info("nothing to do")

@@ -5,7 +5,7 @@ Times are epoch milliseconds in UTC, sizes are bytes, CRCs are Pinot's Adler32 v
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -49,6 +49,10 @@ class DeferredBy(StrEnum):
     DRIFT = "config drift"
     """Table config or schema changed after the plan was made."""
     STOPPED = "kill switch"
+    FAILURES = "failure budget"
+    """So many other segments had failed that the run began no more."""
+    OPERATION = "other operation"
+    """Something else was at work on the segment: a reload, a rebalance, a replacement, a minion task."""
 
 
 class Outcome(StrEnum):
@@ -156,14 +160,18 @@ class PlannedSegment:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All segments in scope with what is to be done with each, and config and schema that they were held against."""
+    """The segments in scope with what is to be done with each, and config and schema that they were held against.
+
+    `work` counts the segments that are in batches, also where only a part of the plan was read; None is not counted.
+    """
 
     table: str
     request: RunRequest
     created_ms: int
     table_config: Mapping[str, Any]
     schema: Mapping[str, Any]
-    segments: tuple[PlannedSegment, ...]
+    segments: Sequence[PlannedSegment]
+    work: int | None = None
 
 
 class Rebuilt(StrEnum):
@@ -180,6 +188,8 @@ class Rebuilt(StrEnum):
     NOT_ELIGIBLE = "not eligible"
     LOST_RACE = "lost race"
     FAILED = "failed"
+    LEFT_ALONE = "left alone"
+    """Not begun: the run's failure budget is used up."""
 
 
 @dataclass(frozen=True, slots=True)

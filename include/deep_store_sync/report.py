@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deep_store_sync.model import (
-    Action,
-    DeferredBy,
-    Outcome,
-    Plan,
-    PlannedSegment,
-    Published,
-    PublishMode,
-    RebuildResult,
-    Rebuilt,
-    SegmentOutcome,
-)
-from deep_store_sync.plan import WORK, batches
+import pyarrow.compute as pc
+
+from deep_store_sync.model import Outcome
+from deep_store_sync.outcomes import outcomes
+from deep_store_sync.plan_file import PlanReader
 from deep_store_sync.services import Services
+from deep_store_sync.tally import Progress, Tally, progress_line
 from deep_store_sync.workspace import Workspace
-
-_WITHOUT_WORK: Mapping[Action, Outcome] = {
-    Action.SKIP: Outcome.SKIPPED,
-    Action.DEFER: Outcome.DEFERRED,
-    Action.NOT_ELIGIBLE: Outcome.NOT_ELIGIBLE,
-    Action.INCURABLE: Outcome.INCURABLE,
-}
-
-# Deferrals that somebody asked for. The others mean that the run could not do what it was meant to.
-_ASKED_FOR = frozenset({DeferredBy.BUDGET, DeferredBy.MAX_SEGMENTS})
-
-_WORTH_A_LOOK = frozenset({Outcome.FAILED, Outcome.LOST_RACE, Outcome.INCURABLE, Outcome.NOT_ELIGIBLE})
-
-_EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +24,7 @@ class RunReport:
     `counts` has every outcome that occurred. Bytes: `downloaded_bytes` by the workers from the deep store,
     `uploaded_bytes` to it. `server_downloads` were asked for. `undone` is empty when nothing was left undone; else a
     line for each kind of trouble, with examples. `url` is the report's Parquet file (`SegmentOutcome` rows), None in a
-    dry run.
+    dry run. `progress` is how far the table is.
     """
 
     table: str
@@ -58,6 +37,7 @@ class RunReport:
     server_downloads: int
     undone: tuple[str, ...]
     url: str | None
+    progress: Progress
 
 
 def write_report(services: Services, plan_url: str, *, log: logging.Logger) -> RunReport:
@@ -69,101 +49,71 @@ def write_report(services: Services, plan_url: str, *, log: logging.Logger) -> R
         DeepStoreError: plan or results cannot be read, or the report cannot be written.
     """
     workspace = Workspace.of_plan(services.store, plan_url)
-    plan = workspace.read_plan()
+    reader = workspace.open_plan()
+    plan = reader.plan
     if plan.request.dry_run:
-        report = _dry_run(plan)
-        _log(report, plan, [], log)
-        return report
-    results: dict[str, SegmentOutcome] = {}
-    for batch in batches(plan):
-        for outcome in workspace.read_results("stamped", batch.id, SegmentOutcome) or _unfinished(workspace, batch.id):
-            results[outcome.segment] = outcome
-    outcomes = [_outcome(row, results) for row in plan.segments]
-    url = workspace.write_report(outcomes)
+        _log_dry_run(reader, log)
+        return RunReport(plan.table, True, {}, 0, 0, 0, 0, 0, (), None, Progress())
+    tally = Tally()
+    url = workspace.write_report_columns(tally.counting(outcomes(workspace, reader)))
     report = RunReport(
         table=plan.table,
         dry_run=False,
-        counts=Counter(outcome.outcome for outcome in outcomes),
-        quiet=sum(outcome.mode is PublishMode.QUIET and outcome.outcome is Outcome.SYNCED for outcome in outcomes),
-        refreshed=sum(
-            outcome.mode is PublishMode.REFRESH and outcome.outcome is Outcome.SYNCED for outcome in outcomes
-        ),
-        downloaded_bytes=sum(outcome.object_bytes for outcome in outcomes),
-        uploaded_bytes=sum(outcome.uploaded_bytes for outcome in outcomes),
-        server_downloads=sum(outcome.downloads for outcome in outcomes),
-        undone=tuple(_undone(outcomes, services.settings.max_deferred_share)),
+        counts=tally.counts,
+        quiet=tally.quiet,
+        refreshed=tally.refreshed,
+        downloaded_bytes=tally.downloaded_bytes,
+        uploaded_bytes=tally.uploaded_bytes,
+        server_downloads=tally.server_downloads,
+        undone=tuple(_undone(tally, services.settings.max_deferred_share)),
         url=url,
+        progress=tally.progress,
     )
-    _log(report, plan, outcomes, log)
+    _log(report, tally, log)
+    log.info(
+        "%s",
+        progress_line(
+            report.progress,
+            audit_bytes=services.settings.audit_budget,
+            max_segments=plan.request.max_segments,
+            forced=plan.request.force,
+        ),
+    )
     return report
 
 
-def _outcome(row: PlannedSegment, results: Mapping[str, SegmentOutcome]) -> SegmentOutcome:
-    if row.action in WORK:
-        missing = SegmentOutcome(
-            row.segment,
-            Outcome.FAILED,
-            f"batch {row.batch} did not finish: see the log of its tasks. The next run takes the segment up again",
-            crc=row.crc,
-        )
-        return results.get(row.segment, missing)
-    return SegmentOutcome(
-        row.segment,
-        _WITHOUT_WORK[row.action],
-        row.reason,
-        crc=row.crc,
-        new_crc=row.crc,
-        deferred_by=row.deferred_by,
-    )
-
-
-def _unfinished(workspace: Workspace, batch: str) -> list[SegmentOutcome]:
-    """Outcomes of a batch that was not stamped: only what had come to an end before is true."""
-    published = workspace.read_results("published", batch, Published) or ()
-    if published:
-        return [result for result in published if result.pending is None]
-    rebuilt = workspace.read_results("rebuilt", batch, RebuildResult) or ()
-    return [
-        SegmentOutcome(result.segment, Outcome.FAILED, result.message, crc=result.crc)
-        for result in rebuilt
-        if result.status is Rebuilt.FAILED
-    ]
-
-
-def _undone(outcomes: Sequence[SegmentOutcome], max_deferred_share: float) -> list[str]:
+def _undone(tally: Tally, max_deferred_share: float) -> list[str]:
     lines = []
-    failed = [outcome for outcome in outcomes if outcome.outcome is Outcome.FAILED]
-    if failed:
-        lines.append(f"{len(failed)} failed: {_examples(failed)}")
-    deferred = [
-        outcome for outcome in outcomes if outcome.outcome is Outcome.DEFERRED and outcome.deferred_by not in _ASKED_FOR
-    ]
-    eligible = sum(outcome.outcome is not Outcome.NOT_ELIGIBLE for outcome in outcomes)
-    if len(deferred) > max_deferred_share * eligible:
+    if tally.failed.count:
+        lines.append(f"{tally.failed.count} failed: {tally.failed.examples()}")
+    if tally.left_alone.count:
         lines.append(
-            f"{len(deferred)} of {eligible} deferred, more than maxDeferredShare of {max_deferred_share:g} allows: "
-            + _examples(deferred)
+            f"{tally.left_alone.count} left alone, since so many failed: mend what the failures name, or raise "
+            f"maxFailures and maxFailedShare, and run again: {tally.left_alone.examples()}"
+        )
+    eligible = tally.progress.eligible
+    if tally.deferred.count > max_deferred_share * eligible:
+        lines.append(
+            f"{tally.deferred.count} of {eligible} deferred, more than maxDeferredShare of {max_deferred_share:g} "
+            f"allows: {tally.deferred.examples()}"
         )
     return lines
 
 
-def _examples(outcomes: Sequence[SegmentOutcome]) -> str:
-    shown = "; ".join(f"{outcome.segment}: {outcome.message}" for outcome in outcomes[:_EXAMPLES])
-    more = len(outcomes) - _EXAMPLES
-    return shown + (f"; and {more} more" if more > 0 else "")
+def _log_dry_run(plan: PlanReader, log: logging.Logger) -> None:
+    counts, sizes = Counter[str](), Counter[str]()
+    for group in plan.groups():
+        actions = group.column("action")
+        for action in pc.unique(actions).to_pylist():
+            of_it = group.column("size_bytes").filter(pc.equal(actions, action))
+            counts[action] += len(of_it)
+            sizes[action] += pc.sum(of_it).as_py() or 0
+    log.info("%s: dry run, nothing was changed. A run now would do this:", plan.plan.table)
+    for action, count in counts.most_common():
+        log.info("%6d segments, %d bytes: %s", count, sizes[action], action)
 
 
-def _dry_run(plan: Plan) -> RunReport:
-    return RunReport(plan.table, True, {}, 0, 0, 0, 0, 0, (), None)
-
-
-def _log(report: RunReport, plan: Plan, outcomes: Sequence[SegmentOutcome], log: logging.Logger) -> None:
-    if report.dry_run:
-        log.info("%s: dry run, nothing was changed. A run now would do this:", report.table)
-        for action, count in Counter(row.action for row in plan.segments).most_common():
-            size = sum(row.size_bytes for row in plan.segments if row.action is action)
-            log.info("%6d segments, %d bytes: %s", count, size, action)
-        return
+def _log(report: RunReport, tally: Tally, log: logging.Logger) -> None:
     for outcome, count in sorted(report.counts.items()):
         log.info("%6d %s", count, outcome)
     log.info(
@@ -178,7 +128,8 @@ def _log(report: RunReport, plan: Plan, outcomes: Sequence[SegmentOutcome], log:
         report.url,
     )
     log.info("::group::What needs somebody's eye")
-    for row in outcomes:
-        if row.outcome in _WORTH_A_LOOK or row.unproven:
-            log.info("%s: %s: %s", row.segment, row.outcome, row.message)
+    for row in tally.worth_a_look.first:
+        log.info("%s: %s: %s", row.segment, row.outcome, row.message)
+    if (more := tally.worth_a_look.count - len(tally.worth_a_look.first)) > 0:
+        log.info("and %d more: see the report", more)
     log.info("::endgroup::")

@@ -27,6 +27,7 @@ from pydantic import (
     Field,
     PositiveInt,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -80,8 +81,28 @@ def _s3_url(value: str) -> str:
     return value.rstrip("/")
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-S3Url = Annotated[str, AfterValidator(_s3_url)]
+def _or_text(number: dict[str, Any], pattern: str) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [{"type": "string", "pattern": pattern}, number]})
+
+
+# Each with what an editor is told of it. Where the two differ, it is the validator that decides.
+TableName = Annotated[
+    str, AfterValidator(_table), WithJsonSchema({"type": "string", "pattern": f"^(?:{_TABLE.pattern})$"})
+]
+Cron = Annotated[str, AfterValidator(_cron), WithJsonSchema({"type": "string", "pattern": r"^\s*\S+(\s+\S+){4}\s*$"})]
+Timezone = Annotated[str, AfterValidator(_timezone)]
+S3Url = Annotated[
+    str, AfterValidator(_s3_url), WithJsonSchema({"type": "string", "pattern": "^s3a?://[^/?#@]+(/[^?#]*)?$"})
+]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    _or_text({"type": "number", "exclusiveMinimum": 0}, rf"^(?:{_DURATION.pattern})$"),
+]
+Size = Annotated[
+    ByteSize,
+    _or_text({"type": "integer", "minimum": 0}, r"^\s*\d*\.?\d+\s*([kmgtpeKMGTPE]([iI]?[bB])?|[bB])?\s*$"),
+]
 
 
 class _Settings(BaseModel):
@@ -105,16 +126,17 @@ class EngineSettings(_Settings):
     """Folder with the jars of the cluster's Pinot version. Null: where `DEEP_STORE_SYNC_PINOT_JARS` or `PINOT_HOME`
     point, else the cache."""
 
-    heap: Annotated[ByteSize, Field(ge=64 * 1024**2)] | None = Field(default=None, examples=["1GiB"])
-    """Largest Java heap of each segment that is rebuilt at once. Null: an eighth of the worker's memory, of 512 MiB to
-    4 GiB. Raise it for segments with large dictionaries or star-trees, when one fails for want of heap."""
+    heap: Annotated[Size, Field(ge=64 * 1024**2)] | None = Field(default=None, examples=["1GiB"])
+    """Largest Java heap of each segment that is rebuilt at once, 64 MiB at least. Null: an eighth of the worker's
+    memory, of 512 MiB to 4 GiB. Raise it for segments with large dictionaries or star-trees, when one fails for want
+    of heap."""
 
     parallel_segments: PositiveInt | None = Field(default=None, examples=[2])
     """Segments that a task rebuilds at once, each in a JVM of its own; two more may be under way, downloaded or
     uploaded. Null: half of the worker's cores, as far as twice the heap of each fits into its memory, one at least.
     Lower it where several tasks share a worker."""
 
-    disk: Annotated[ByteSize, Field(gt=0)] | None = Field(default=None, examples=["100GiB"])
+    disk: Annotated[Size, Field(gt=0)] | None = Field(default=None, examples=["100GiB"])
     """Disk that a task may take. A segment needs its archive and four times its unpacked size (a sort has its files as
     often for a moment), and waits for others to finish until that is free. Null: four fifths of what is free when the
     task starts. Set it where several tasks share a disk."""
@@ -134,7 +156,8 @@ class EngineSettings(_Settings):
     log. Raise it for very large segments, or heavy indexes such as text and vector ones."""
 
     allow_version_mismatch: bool = False
-    """Rebuild although the jars are of another Pinot version than the cluster. For a rolling upgrade only."""
+    """Rebuild although the jars are of another Pinot version than the cluster. Set it for the time of a rolling
+    upgrade, if runs should go on, and take it away afterwards."""
 
 
 class TableSync(_Settings):
@@ -143,25 +166,29 @@ class TableSync(_Settings):
     Sizes are bytes or carry a unit (`50GiB`), durations are seconds or carry one (`6h`).
     """
 
-    table: Annotated[str, AfterValidator(_table)] = Field(examples=["flights_OFFLINE"])
+    table: TableName = Field(examples=["flights_OFFLINE"])
     """The table's name with its type, `_OFFLINE` or `_REALTIME`, and with its database if it has one
     (`sales.flights_OFFLINE`)."""
 
-    schedule: Annotated[str, AfterValidator(_cron)] | None = Field(default="0 3 * * *", examples=["0 3 * * *"])
-    """When the table is synced: cron, five fields. Null: only when somebody starts it."""
+    schedule: Cron | None = Field(default="0 3 * * *", examples=["0 3 * * *"])
+    """When the table is synced: cron, five fields. Null: only when somebody starts it. The distance between two of
+    these times is also the data interval of a backfill's runs; without a schedule there is no backfill. Let it follow
+    how often config and schema change, and how soon new segments should be looked into."""
 
-    timezone: Annotated[str, AfterValidator(_timezone)] = Field(default="UTC", examples=["Europe/Berlin"])
-    """Time zone of the schedule, by its IANA name."""
+    timezone: Timezone = Field(default="UTC", examples=["Europe/Berlin"])
+    """Time zone of the schedule, by its IANA name. Set it when the schedule has to keep to local hours."""
 
     start_date: date = Field(default=date(2024, 1, 1), examples=["2024-01-01"])
     """First day of the schedule. Missed runs are never caught up, so it only matters if it is in the future; a
     backfill may go before it."""
 
     controller_connection: str = Field(default="pinot_controller_default", min_length=1)
-    """Airflow connection of type `pinot_controller`."""
+    """Airflow connection of type `pinot_controller`, to the controller of the table's cluster. Set it when tables are
+    on several clusters."""
 
     aws_connection: str = Field(default="aws_default", min_length=1)
-    """Airflow connection of type `aws`, for the deep store and the workspace."""
+    """Airflow connection of type `aws`, for the deep store and the workspace. Set it when buckets need credentials of
+    their own."""
 
     deep_store_prefixes: Annotated[tuple[S3Url, ...], Field(min_length=1)] = Field(
         examples=[["s3://bucket/controller-data"]]
@@ -193,52 +220,78 @@ class TableSync(_Settings):
     """How long rebuilt archives are kept that a run has left behind without publishing them. Null: until somebody
     removes them."""
 
-    audit_budget: ByteSize = Field(default=ByteSize(50 * 1024**3), examples=["50GiB"], validate_default=True)
+    audit_budget: Size = Field(default=ByteSize(50 * 1024**3), examples=["50GiB"], validate_default=True)
     """Bytes that a run may download to look into segments that no server reports as stale. A table that is only ever
-    run on schedule converges at this pace. 0: only what the servers report, until a run with forceReload."""
+    run on schedule converges at this pace. 0: only what the servers report, until a run with forceReload. Lower it
+    when runs load network or workers too much, raise it when a config change should be through sooner."""
 
     max_deferred_share: float = Field(default=0.0, ge=0, le=1, examples=[0.05])
-    """Share of the eligible segments, 0 to 1, that a run may defer because servers did not answer, before the run
-    fails."""
+    """Share of the eligible segments, 0 to 1, that a run may leave for later without having been asked to, before it
+    fails: servers did not answer, config or schema changed meanwhile, or the kill switch was put on. Raise it when a
+    server that is down for a while should not make runs red."""
 
-    batch_bytes: Annotated[ByteSize, Field(gt=0)] = Field(
+    max_failures: PositiveInt | None = Field(default=100, examples=[100])
+    """Failed segments after which a run begins no others, in any batch, and leaves the rest of the table as it is.
+    Null: only the share counts. Lower it where somebody should look sooner; raise it to get past segments that nobody
+    can mend."""
+
+    max_failed_share: float = Field(default=0.2, gt=0, le=1, examples=[0.2])
+    """The same as a share of the segments that the run is to work on, above 0 to 1, from five failures on. 1: only the
+    number counts."""
+
+    batch_bytes: Annotated[Size, Field(gt=0)] = Field(
         default=ByteSize(4 * 1024**3), examples=["4GiB"], validate_default=True
     )
-    """Size of a batch, the unit of parallel work, in bytes of archives. A larger segment is a batch of its own."""
+    """Size of a batch, the unit of parallel work, in bytes of archives. A larger segment is a batch of its own. Lower
+    it for shorter tasks, of which less is done again when one fails; raise it when there are many small ones."""
 
     batch_segments: PositiveInt = 50
     """Segments in a batch at most. A run has 1,000 batches at most: where that is too few, batches grow beyond both
-    limits."""
+    limits. Raise it for tables of many small segments."""
 
     wave_segments: PositiveInt = 10
     """Segments of a batch that are published at once, before waiting until every server has loaded them. Lower it if
     servers struggle to download, raise it for many small segments."""
 
+    max_active_waves: PositiveInt = 1
+    """Batches of a run that publish at once. This times `waveSegments` is how many segments of the table are in flight
+    at most: written, and not seen to be loaded yet. Raise it for a first run over a large table, if servers can
+    download so much at once, or have nothing to download."""
+
     proof_timeout: Duration = Field(default=timedelta(seconds=300), examples=["300s"])
-    """How long to wait until the servers are seen to have loaded a wave. After that the run goes on and reports the
-    rest as unproven."""
+    """How long to wait until the servers are seen to have loaded a wave; after half of it, those that answer and have
+    not are made to download it. What they have not loaded even then is reported as failed, what no answer was had
+    about as unproven. Raise it for large segments, or servers that download slowly."""
 
     reload_give_up_after: Duration = Field(default=timedelta(hours=6), examples=["6h"])
-    """Age at which a server reload that never completes is no longer waited for."""
+    """Age at which another operation on the table that never ends is no longer waited for: a server reload, a segment
+    replacement, a minion task, a rebalance without a sign of life. Raise it when those of a table really take
+    longer."""
 
     engine: EngineSettings = Field(default=EngineSettings())
-    """Pinot's segment library."""
+    """Pinot's segment library, and what it may take of a worker: see below."""
 
     controller_timeout: Duration = Field(default=timedelta(seconds=60), examples=["60s"])
     """How long a call to the controller may take. Raise it for tables with very many segments."""
 
     server_timeout: Duration = Field(default=timedelta(seconds=30), examples=["30s"])
-    """How long a call to a server's admin port may take."""
+    """How long a call to a server's admin port may take. Raise it when busy servers are reported as unproven."""
+
+    store_timeout: Duration = Field(default=timedelta(seconds=60), examples=["60s"])
+    """How long the store may be silent within a call; a transfer may take as long as it goes on. Raise it for a store
+    that is slow to begin its answers, when it copies large objects for example."""
 
     pool: str | None = Field(default=None, examples=["deep_store_sync"])
     """Airflow pool of the batches' tasks, to bound them over all tables. It has to exist. Null: the default pool."""
 
     retries: int = Field(default=3, ge=0, examples=[3])
     """Tries after the first one for a task that failed for a reason that may pass. Other failures are never tried
-    again."""
+    again. The pause before each is about twice the one before, from 30 s to 10 minutes: raise it to sit out longer
+    outages."""
 
     max_active_batches: PositiveInt | None = Field(default=None, examples=[4])
-    """Batches of a run that are worked on at once. Null: as many as Airflow has slots for."""
+    """Batches of a run that are worked on at once. Null: as many as Airflow has slots for. Set it to bound what one
+    table takes of workers, network and servers."""
 
     @model_validator(mode="after")
     def _workspace_is_outside(self) -> TableSync:

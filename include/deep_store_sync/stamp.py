@@ -37,11 +37,16 @@ def read_stamp(custom: Mapping[str, str], crc: int | None, etag: str | None) -> 
     """The stamp in a custom map, as far as it speaks of this CRC and of this object. Empty values read as none."""
     if custom.get(CRC_KEY) != str(crc) or not etag or custom.get(ETAG_KEY) != etag:
         return Stamp()
+    return true_stamp(custom.get(HASH_KEY), custom.get(INCURABLE_KEY))
+
+
+def true_stamp(table_hash: str | None, incurable: str | None) -> Stamp:
+    """The stamp with these values, of a segment whose CRC and object are those that it speaks of."""
     # A hash is "version:hex", so the reason starts after the second colon.
-    version, _, rest = (custom.get(INCURABLE_KEY) or "").partition(":")
+    version, _, rest = (incurable or "").partition(":")
     digest, _, reason = rest.partition(":")
     return Stamp(
-        table_hash=custom.get(HASH_KEY) or None,
+        table_hash=table_hash or None,
         incurable_hash=f"{version}:{digest}" if digest else None,
         incurable_reason=reason or None,
     )

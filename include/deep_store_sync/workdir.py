@@ -13,15 +13,16 @@ import os
 import shutil
 import socket
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from deep_store_sync import clock
+
 _PREFIX = "deep-store-sync-work-"
 _LOCK = "lock"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# How long a folder may be without a lock: its owner locks it in the next moment, or is dead.
+# How long a folder may be without a lock: its owner locks it in the next moment, or removes it, or is dead.
 _UNLOCKED_S = 3600.0
 
 
@@ -58,11 +59,11 @@ def _sweep(parent: Path, log: logging.Logger) -> None:
             found = folder.lstat()
             if folder.is_symlink() or found.st_uid != os.getuid():
                 continue
-            if folder.name.startswith("."):
-                if time.time() - found.st_mtime < _UNLOCKED_S:
-                    continue
-                (folder / _LOCK).touch()
-            with (folder / _LOCK).open("r+") as lock:
+            unlocked = folder.name.startswith(".") or not (folder / _LOCK).exists()  # not yet, or half removed already
+            if unlocked and clock.now().timestamp() - found.st_mtime < _UNLOCKED_S:
+                continue
+            with (folder / _LOCK).open("a+") as lock:
+                lock.seek(0)
                 owner = lock.read().splitlines()
                 if owner and not _is_this_machine(owner):
                     continue

@@ -3,6 +3,7 @@
     <workspace>/<table>/runs/<run>/<try>/plan.parquet
                                         /staged/<segment>
                                         /rebuilt|published|stamped/<batch>.parquet
+                                        /failed/<segment>
                                         /report.parquet
                                         /backup/<segment>.tar|.json
 
@@ -14,21 +15,30 @@ tasks.
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 import re
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import BinaryIO, TypeVar, cast
 from urllib.parse import quote
 
+import pyarrow as pa
+
 from deep_store_sync.errors import ObjectNotFoundError
-from deep_store_sync.model import Plan, PlannedSegment, RunRequest, SegmentOutcome
-from deep_store_sync.rows import from_parquet, to_parquet
+from deep_store_sync.model import Plan, SegmentOutcome
+from deep_store_sync.plan_file import PlanReader, write_plan
+from deep_store_sync.rows import from_parquet, to_parquet, write_parquet
 from deep_store_sync.store.deep_store import DeepStore, parse_url
+from deep_store_sync.store.object_file import ObjectFile
+from deep_store_sync.workdir import work_folder
+
+_LOG = logging.getLogger(__name__)
 
 Row = TypeVar("Row")
 
 BACKUP, STAGED = "backup", "staged"
 """Folders of a run: the copies and notes of what it overwrote, and the rebuilt archives that wait to be published."""
+
+_FAILED, _NOTE = "failed", ".note"
 
 _PLAN, _REPORT = "plan.parquet", "report.parquet"
 _RECORD = ".json"
@@ -48,8 +58,14 @@ class Workspace:
 
     @classmethod
     def for_run(cls, store: DeepStore, root_url: str, table: str, run_id: str, created_ms: int) -> Workspace:
-        """The place of a run that is about to start, with the moment its plan is made."""
-        return cls(store, f"{cls.runs_url(root_url, table)}/{_run_key(run_id)}/{created_ms}")
+        """The place of a run that is about to start, with the moment its plan is made.
+
+        A plan that is made again comes after the earlier ones, whatever the clock of the machine says that makes it.
+        """
+        runs_url = cls.runs_url(root_url, table)
+        earlier = [url.rpartition("/")[2] for url in (place.run_url for place in cls.tries(store, runs_url, run_id))]
+        number = max([created_ms, *(int(name) + 1 for name in earlier if name.isdecimal())])
+        return cls(store, f"{runs_url}/{_run_key(run_id)}/{number}")
 
     @classmethod
     def of_plan(cls, store: DeepStore, plan_url: str) -> Workspace:
@@ -102,49 +118,28 @@ class Workspace:
 
     def write_plan(self, plan: Plan) -> str:
         """Store a plan; returns its URL."""
-        request = plan.request
-        metadata = {
-            "table": plan.table,
-            "created_ms": str(plan.created_ms),
-            "table_config": json.dumps(plan.table_config),
-            "schema": json.dumps(plan.schema),
-            "request": json.dumps(
-                {
-                    "run_id": request.run_id,
-                    "force": request.force,
-                    "dry_run": request.dry_run,
-                    "segments": list(request.segments),
-                    "max_segments": request.max_segments,
-                    "interval": list(request.interval) if request.interval else None,
-                }
-            ),
-        }
-        self._store.write_workspace(self.plan_url, to_parquet(plan.segments, PlannedSegment, metadata))
+        with work_folder(None, _LOG) as folder:
+            path = folder / _PLAN
+            with path.open("wb") as file:
+                write_plan(file, plan)
+            self._store.write_workspace(self.plan_url, path)
         return self.plan_url
 
-    def read_plan(self) -> Plan:
-        """The plan of the run.
+    def read_plan(self, batch: str | None = None) -> Plan:
+        """The plan of the run, with the segments of one batch only where one is named: the others are not read.
 
         Raises:
             ObjectNotFoundError: there is none.
         """
-        rows, metadata = from_parquet(self._store.read(self.plan_url), PlannedSegment)
-        request = json.loads(metadata["request"])
-        return Plan(
-            table=metadata["table"],
-            request=RunRequest(
-                run_id=request["run_id"],
-                force=request["force"],
-                dry_run=request["dry_run"],
-                segments=tuple(request["segments"]),
-                max_segments=request["max_segments"],
-                interval=tuple(request["interval"]) if request["interval"] else None,
-            ),
-            created_ms=int(metadata["created_ms"]),
-            table_config=json.loads(metadata["table_config"]),
-            schema=json.loads(metadata["schema"]),
-            segments=tuple(rows),
-        )
+        return self.open_plan().whole(batch)
+
+    def open_plan(self) -> PlanReader:
+        """The plan of the run, to be read in parts.
+
+        Raises:
+            ObjectNotFoundError: there is none.
+        """
+        return PlanReader(cast(BinaryIO, ObjectFile(self._store, self.plan_url)))
 
     def write_results(self, stage: str, batch: str, rows: Iterable[Row], row_type: type[Row]) -> str:
         """Store what a stage made of a batch; returns the URL."""
@@ -164,6 +159,32 @@ class Workspace:
         """Remove what an earlier pass of a retried or cleared batch left, so that it is not taken for this one's."""
         for stage in stages:
             self._store.delete(self.result_url(stage, batch))
+
+    def note_failure(self, segment: str) -> None:
+        """Note that a segment failed, for the other batches of the run to see."""
+        self._store.write_workspace(self._failure_url(segment), b"")
+
+    def forget_failure(self, segment: str) -> None:
+        """Take such a note back: the segment is tried again."""
+        self._store.delete(self._failure_url(segment))
+
+    def failures(self) -> set[str]:
+        """The segments that failed so far, in any batch. One call for each thousand of them."""
+        folder = f"{self.run_url}/{_FAILED}/"
+        start = len(parse_url(folder)[1])
+        return {parse_url(item.url)[1][start:].removesuffix(_NOTE) for item in self._store.list(folder)}
+
+    def _failure_url(self, segment: str) -> str:
+        return f"{self.run_url}/{_FAILED}/{quote(segment, safe='')}{_NOTE}"
+
+    def write_report_columns(self, outcomes: Iterable[pa.RecordBatch]) -> str:
+        """Store the outcomes of the run, which are in columns of `SegmentOutcome`; returns the URL."""
+        with work_folder(None, _LOG) as folder:
+            path = folder / _REPORT
+            with path.open("wb") as file:
+                write_parquet(file, outcomes, SegmentOutcome)
+            self._store.write_workspace(self.report_url, path)
+        return self.report_url
 
     def write_report(self, outcomes: Iterable[SegmentOutcome]) -> str:
         """Store the outcomes of the run; returns the URL."""

@@ -8,7 +8,7 @@ import os
 import secrets
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -56,11 +56,13 @@ class GatewayProcess:
             "kind": kind,
             "binary": str(binary),
             "dir": str(root / "s3"),
+            "accounts": str(root / "accounts"),
             "log": str(logs / "gateway.log"),
             "accessKey": access_key,
             "secretKey": secret_key,
             "region": REGION,
         }
+        self._accounts = root / "accounts" / "users.json"
         python_path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
         with (logs / "gateway.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -83,6 +85,27 @@ class GatewayProcess:
                 + (answer.get("error") or (logs / "gateway.log").read_text(errors="replace")[-1000:])
             )
         self.s3 = S3Gateway(kind, f"http://127.0.0.1:{answer['port']}", access_key, secret_key)
+
+    def add_account(self) -> S3Gateway:
+        """Makes another account, which may do nothing until a bucket policy permits it. Its name is its access key.
+
+        Raises:
+            SandboxError: The gateway is moto, which permits everything to everybody.
+        """
+        if self.s3.kind != "versitygw":
+            raise SandboxError("moto has no accounts: the gateway has to be versitygw, which takes Go.")
+        account = replace(self.s3, access_key=secrets.token_hex(10), secret_key=secrets.token_hex(20))
+        users = json.loads(self._accounts.read_text())
+        users["accessAccounts"][account.access_key] = {
+            "access": account.access_key,
+            "secret": account.secret_key,
+            "role": "user",
+        }
+        changed = self._accounts.with_suffix(".new")
+        changed.touch(mode=0o600)
+        changed.write_text(json.dumps(users))
+        changed.replace(self._accounts)
+        return account
 
     def close(self) -> None:
         """Ends the gateway and waits for it."""

@@ -66,6 +66,7 @@ def _start_versitygw(config: Mapping[str, Any]) -> tuple[int, Callable[[], objec
     options = ["--versioning-dir", str(_made(data.with_name("versions")))]
     if not _has_attributes(data):
         options += ["--sidecar", str(_made(data.with_name("attributes")))]
+    accounts = ["--iam-dir", str(_made(Path(config["accounts"])))]
     # The environment of a process is readable by its user alone; a command line by all.
     environment = {
         "ROOT_ACCESS_KEY_ID": config["accessKey"],
@@ -76,7 +77,7 @@ def _start_versitygw(config: Mapping[str, Any]) -> tuple[int, Callable[[], objec
         port = _free_port()
         with Path(config["log"]).open("ab") as log:
             process = subprocess.Popen(
-                [config["binary"], "--port", f"127.0.0.1:{port}", "--quiet", "posix", *options, str(data)],
+                [config["binary"], "--port", f"127.0.0.1:{port}", "--quiet", *accounts, "posix", *options, str(data)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -303,13 +303,17 @@ class Sandbox:
         """Has the servers reload a table with type, or one segment of it, and waits until every server has."""
         self._controller.reload(table, segment, force_download, timeout_s)
 
-    def query(self, sql: str) -> list[list[Any]]:
+    def query(self, sql: str, *, server: str | None = None) -> list[list[Any]]:
         """The rows that Pinot's engine answers. Every segment counts once, whichever of its replicas is asked.
+
+        Args:
+            sql: The query.
+            server: Asks only this server, which has to have all segments.
 
         Raises:
             SandboxError: The query failed, or a segment is on no running server.
         """
-        rows: list[list[Any]] = self._cluster.request("query", sql=sql)
+        rows: list[list[Any]] = self._cluster.request("query", sql=sql, server=server)
         return rows
 
     # --- servers -------------------------------------------------------------------------------------------------
@@ -359,6 +363,37 @@ class Sandbox:
         """Stops and starts a server."""
         self.stop_server(server)
         return self.start_server(server, wipe=wipe)
+
+    def add_s3_account(self) -> S3Gateway:
+        """Another account of the S3 gateway, which may do nothing until a bucket policy permits it to its access key.
+
+        Raises:
+            SandboxError: The gateway is moto, which permits everything to everybody.
+        """
+        return self._gateway.add_account()
+
+    def check_crcs(self, server: str, *, on: bool) -> None:
+        """Has a running server replace segments whose CRC is not ZooKeeper's, or not, until it is stopped.
+
+        That is `pinot.server.instance.check.crc.on.segment.load`, which is on unless an operator turns it off.
+        """
+        self._cluster.request("checkCrcs", name=server, on=on)
+
+    # --- minions -------------------------------------------------------------------------------------------------
+
+    def submit_task(self, kind: str, configs: Mapping[str, str]) -> str:
+        """Submits a minion task, and returns its name. There are no minions here, so it waits until it is deleted.
+
+        Args:
+            kind: Its type, such as `MergeRollupTask`.
+            configs: What a minion would be told; `tableName` with type, and `segmentName` of its input, with commas.
+        """
+        name: str = self._cluster.request("submitTask", type=kind, configs=dict(configs))
+        return name
+
+    def delete_tasks(self, kind: str) -> None:
+        """Removes all minion tasks of a type."""
+        self._cluster.request("deleteTasks", type=kind)
 
     # --- within --------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ _LIBRARY_POM: Final = _PACKAGE / "library-pom.xml"
 _JAVA_SOURCES: Final = _PACKAGE / "java"
 _JAVA_AT_LEAST: Final = 17
 _VERSITYGW: Final = "1.8.0"
+_TOXIPROXY: Final = "2.5.0"
 _INSTALL_JDK: Final = (
     "Debian and Ubuntu: apt-get install openjdk-17-jdk-headless; macOS: brew install openjdk@17, and set JAVA_HOME to "
     "$(brew --prefix openjdk@17)/libexec/openjdk.jdk/Contents/Home"
@@ -131,17 +132,33 @@ def ensure_versitygw(progress: Progress | None = None, cache: Path | None = None
     Raises:
         SandboxError: No Go, or it failed.
     """
-    folder = (cache or cache_dir()) / "bin" / f"versitygw-{_VERSITYGW}"
+    package = f"github.com/versity/versitygw/cmd/versitygw@v{_VERSITYGW}"
+    what = f"versitygw {_VERSITYGW}, the S3 gateway of the sandbox"
+    return _built_by_go(package, f"versitygw-{_VERSITYGW}", what, progress, cache) / "versitygw"
+
+
+def ensure_toxiproxy(progress: Progress | None = None, cache: Path | None = None) -> Path:
+    """The binary of toxiproxy, which breaks connections as networks do, built by Go the first time.
+
+    Raises:
+        SandboxError: No Go, or it failed.
+    """
+    package = f"github.com/Shopify/toxiproxy/v2/cmd/server@v{_TOXIPROXY}"
+    what = f"toxiproxy {_TOXIPROXY}, the bad network of the tests"
+    return _built_by_go(package, f"toxiproxy-{_TOXIPROXY}", what, progress, cache) / "server"
+
+
+def _built_by_go(package: str, name: str, what: str, progress: Progress | None, cache: Path | None) -> Path:
+    """The folder with the binary of a package of a pinned version, which Go checks against its checksum database."""
 
     def build(target: Path) -> None:
         go = shutil.which("go")
         if not go:
-            raise SandboxError(f"No go in PATH: it builds versitygw, the S3 gateway of the sandbox. {_INSTALL_GO}.")
-        _tell(progress, f"building versitygw {_VERSITYGW} with Go, about two minutes, once")
-        package = f"github.com/versity/versitygw/cmd/versitygw@v{_VERSITYGW}"
+            raise SandboxError(f"No go in PATH: it builds {what}. {_INSTALL_GO}.")
+        _tell(progress, f"building {what}, with Go, which takes a minute or two, once")
         _run([go, "install", package], "go install", GOBIN=str(target))
 
-    return _ensure(folder, build) / "versitygw"
+    return _ensure((cache or cache_dir()) / "bin" / name, build)
 
 
 def log4j_config() -> Path:

@@ -111,8 +111,10 @@ def _batch(settings: TableSync) -> Any:
     def batch_group(batch: Batch) -> None:
         rebuild = RebuildSegment(task_id="rebuild_segment", settings=settings, batch=batch, **bounds)
         wait = NoActiveServerReload(task_id=_WAIT, settings=settings, batch=batch, pool=bounds.get("pool"))
+        # How many segments of the table are in flight is this, times waveSegments.
+        waves = {"max_active_tis_per_dagrun": min(settings.max_active_waves, settings.max_active_batches or 1000)}
         upload = UploadAndRefresh(
-            task_id="upload_and_refresh", settings=settings, batch=batch, rebuilt=rebuild.output, **bounds
+            task_id="upload_and_refresh", settings=settings, batch=batch, rebuilt=rebuild.output, **{**bounds, **waves}
         )
         stamp = StampHash(task_id="stamp_hash", settings=settings, batch=batch, published=upload.output, **bounds)
         rebuild >> wait >> upload >> stamp

@@ -42,13 +42,17 @@ def open_services(settings: TableSync) -> Iterator[Services]:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     from deep_store_sync.services import Services
+    from deep_store_sync.store.client_config import client_config
     from deep_store_sync.store.deep_store import DeepStore
 
     hook = controller_hook(settings)
     with ExitStack() as stack:
         controller = stack.enter_context(hook.get_conn())
         servers = stack.enter_context(hook.get_server_client())
-        store = DeepStore(S3Hook(aws_conn_id=settings.aws_connection).get_conn())
+        s3 = S3Hook(aws_conn_id=settings.aws_connection)
+        # What the connection's config_kwargs say goes before what the table says.
+        config = client_config(settings.store_timeout.total_seconds()).merge(s3.config)
+        store = DeepStore(s3.get_client_type(config=config))
         yield Services(controller=controller, servers=servers, store=store, settings=settings)
 
 

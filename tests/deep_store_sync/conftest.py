@@ -27,6 +27,10 @@ class FakePinot:
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         self._add(method, path, lambda _: httpx.Response(status, content=content, headers=headers))
 
+    def answer_by(self, path: str, body: Callable[[httpx.Request], Any]) -> None:
+        """Have a path answer with what is made of the request."""
+        self._add("GET", path, lambda request: httpx.Response(200, json=body(request)))
+
     def fail(self, path: str, error: type[httpx.TransportError], *, method: str = "GET") -> None:
         """Have a path fail without an answer."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from urllib.parse import quote
 
 import pytest
 
@@ -140,6 +141,13 @@ def test_what_keeps_a_segment_out(record: SegmentRecord, words: str) -> None:
 )
 def test_a_url_may_spell_the_name_in_any_way_that_the_controller_does(name: str, last: str) -> None:
     assert why_not(replace(GOOD, name=name, url=f"s3://pinot/deepstore/flights/{last}")) is None
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "/etc/passwd", "a\\b", "a\nb", "a\0", "\x1b[31m", "a\u202eb", ""])
+def test_a_name_that_no_segment_may_have(name: str) -> None:
+    """It would be part of paths, keys and log lines."""
+    url = f"s3://pinot/deepstore/flights/{quote(name, safe='')}"
+    assert "its name is none that a segment may have" in str(why_not(replace(GOOD, name=name, url=url)))
 
 
 def test_what_the_ideal_state_and_lineage_keep_out() -> None:

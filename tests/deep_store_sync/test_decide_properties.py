@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from tests.deep_store_sync.table_states import DescribedTable
 
 from deep_store_sync.decide import ARCHIVE_SUFFIXES, decide, ineligible, server_state
 from deep_store_sync.model import (
@@ -18,7 +19,7 @@ from deep_store_sync.model import (
     Servers,
     StampState,
 )
-from deep_store_sync.plan import Limits, TableState, build_plan
+from deep_store_sync.plan import Limits, build_plan
 from deep_store_sync.stamp import INCURABLE_KEY, stamp_map
 from deep_store_sync.store.object_url import parse_url
 from deep_store_sync.table_hash import table_hash
@@ -147,7 +148,7 @@ OF_BEFORE = "v1:" + "0" * 64
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> TableState:
+def tables(draw: st.DrawFn) -> DescribedTable:
     """A table of a few segments in any condition, stamped or not."""
     found = draw(st.lists(records, min_size=1, max_size=4, unique_by=lambda record: record.name))
     kept: list[SegmentRecord] = []
@@ -166,8 +167,7 @@ def tables(draw: st.DrawFn) -> TableState:
                 custom=custom,
             )
         )
-    return TableState(
-        table="t_OFFLINE",
+    return DescribedTable(
         table_config=CONFIG,
         schema={},
         records=kept,
@@ -181,13 +181,16 @@ def tables(draw: st.DrawFn) -> TableState:
     )
 
 
-def plan(table: TableState, *, force: bool, budget: int = 10**9) -> Plan:
+def plan(table: DescribedTable, *, force: bool, budget: int = 10**9) -> Plan:
     limits = Limits(audit_bytes=budget, batch_bytes=10**9, batch_segments=50)
-    return build_plan(table, RunRequest("r", force=force), prefixes=PREFIXES, limits=limits, created_ms=0)
+    return build_plan(table.state, RunRequest("r", force=force), prefixes=PREFIXES, limits=limits, created_ms=0)
 
 
+@settings(deadline=None)
 @given(tables(), st.booleans(), st.integers(0, 2000))
-def test_every_segment_of_a_plan_has_one_decision_and_its_reason(table: TableState, force: bool, budget: int) -> None:
+def test_every_segment_of_a_plan_has_one_decision_and_its_reason(
+    table: DescribedTable, force: bool, budget: int
+) -> None:
     rows = plan(table, force=force, budget=budget).segments
     assert sorted(row.segment for row in rows) == sorted(record.name for record in table.records)
     known = {record.name: record for record in table.records}
@@ -203,8 +206,9 @@ def test_every_segment_of_a_plan_has_one_decision_and_its_reason(table: TableSta
             assert row.action in (Action.DEFER, Action.NOT_ELIGIBLE)
 
 
+@settings(deadline=None)
 @given(tables())
-def test_force_rebuilds_no_less_and_nothing_that_may_not_be_touched(table: TableState) -> None:
+def test_force_rebuilds_no_less_and_nothing_that_may_not_be_touched(table: DescribedTable) -> None:
     without, forced = (
         {row.segment: row.action for row in plan(table, force=force).segments} for force in (False, True)
     )
@@ -215,12 +219,12 @@ def test_force_rebuilds_no_less_and_nothing_that_may_not_be_touched(table: Table
     assert [row.action for row in plan(table, force=True, budget=0).segments if row.action is Action.DEFER] == []
 
 
+@settings(deadline=None)
 @given(st.booleans(), st.booleans(), st.text(min_size=1).filter(str.strip))
 def test_a_mark_holds_for_its_own_hash_only(force: bool, of_now: bool, reason: str) -> None:
     mark = f"{OF_NOW if of_now else OF_BEFORE}:{' '.join(reason.split())}"
     custom = stamp_map(OF_NOW, 1, "e", run_id="r", at="t") | {INCURABLE_KEY: mark}
-    table = TableState(
-        table="t_OFFLINE",
+    table = DescribedTable(
         table_config=CONFIG,
         schema={},
         records=[SegmentRecord(GOOD.name, crc=1, url=GOOD.url, rows=5, custom=custom)],

@@ -28,6 +28,7 @@ from deep_store_sync.report import RunReport, write_report
 from deep_store_sync.services import Services
 from deep_store_sync.settings import TableSync
 from deep_store_sync.store.deep_store import DeepStore
+from deep_store_sync.tally import Progress
 from deep_store_sync.workspace import Workspace
 from pinot_sandbox.gateway import S3Gateway
 
@@ -155,6 +156,24 @@ def test_what_was_deferred_without_being_asked_for_is_red_above_the_share(
     assert bool(report.undone) is red
 
 
+def test_what_was_left_alone_since_others_failed_is_red_whatever_may_be_deferred(bucket: S3Gateway) -> None:
+    run = Run(
+        bucket,
+        planned("a", Action.REBUILD, batch="b0001"),
+        planned("b", Action.REBUILD, batch="b0002"),
+        planned("c", Action.REBUILD, batch="b0003"),
+        share=1.0,
+    )
+    run.stamped("b0001", SegmentOutcome("a", Outcome.FAILED, "no such column"))
+    run.stamped("b0002", SegmentOutcome("b", Outcome.DEFERRED, "left as it is", deferred_by=DeferredBy.FAILURES))
+    left_alone = RebuildResult("c", Rebuilt.LEFT_ALONE, "left as it is")
+    run.workspace.write_results("rebuilt", "b0003", [left_alone], RebuildResult)  # and the batch went no further
+    report, rows = run.report()
+    assert {(rows[name].outcome, rows[name].deferred_by) for name in "bc"} == {(Outcome.DEFERRED, DeferredBy.FAILURES)}
+    assert [line.split(":")[0] for line in report.undone] == ["1 failed", "2 left alone, since so many failed"]
+    assert "maxFailures" in report.undone[1]
+
+
 @pytest.mark.parametrize("outcome", [Outcome.LOST_RACE, Outcome.INCURABLE, Outcome.NOT_ELIGIBLE, Outcome.STAMPED])
 def test_what_is_nobodys_fault_is_not_red(bucket: S3Gateway, outcome: Outcome) -> None:
     run = Run(bucket, planned("a", Action.REBUILD, batch="b0001"))
@@ -167,6 +186,23 @@ def test_many_failures_are_counted_and_some_are_shown(bucket: S3Gateway) -> None
     report, _ = Run(bucket, *segments).report()
     assert report.undone[0].startswith("20 failed: s0: ")
     assert report.undone[0].endswith("and 15 more")
+
+
+def test_how_far_the_table_is_and_how_many_runs_it_takes(bucket: S3Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    gib = 1024**3
+    run = Run(
+        bucket,
+        replace(planned("done", Action.SKIP), stamp=StampState.CURRENT),
+        planned("now", Action.REBUILD, batch="b0001"),
+        *(replace(planned(f"later{n}", Action.DEFER, by=DeferredBy.BUDGET), size_bytes=60 * gib) for n in range(2)),
+        planned("never", Action.NOT_ELIGIBLE),
+    )
+    run.stamped("b0001", SegmentOutcome("now", Outcome.SYNCED))
+    with caplog.at_level(logging.INFO):
+        report, _ = run.report()
+    assert report.progress == Progress(2, 4, 2, 120 * gib, 2, 120 * gib)
+    assert "2 of 4 segments stamped for the current config; 2 left" in caplog.text
+    assert "3 more runs at this budget" in caplog.text
 
 
 def test_a_dry_run_reports_the_plan_and_writes_nothing(bucket: S3Gateway, caplog: pytest.LogCaptureFixture) -> None:

@@ -46,6 +46,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert got.proof_timeout == timedelta(minutes=5)
     assert got.reload_give_up_after == timedelta(hours=6)
     assert got.max_deferred_share == 0
+    assert (got.max_failures, got.max_failed_share, got.max_active_waves) == (100, 0.2, 1)
     assert got.backup == "auto"
     assert got.engine.jars is got.engine.heap is got.engine.parallel_segments is got.engine.disk is None
     assert got.engine.max_growth == 5
@@ -67,6 +68,9 @@ deepStorePrefixes: [s3://pinot/a/, s3a://other]
 workspace: s3://pinot/deep-store-sync/
 auditBudget: 0
 maxDeferredShare: 0.25
+maxFailures: 7
+maxFailedShare: 0.5
+maxActiveWaves: 4
 batchBytes: 512MiB
 batchSegments: 7
 waveSegments: 3
@@ -105,6 +109,7 @@ maxActiveBatches: 2
     assert got.engine.segment_timeout == timedelta(hours=2)
     assert got.engine.allow_version_mismatch
     assert got.max_active_batches == 2
+    assert (got.max_failures, got.max_failed_share, got.max_active_waves) == (7, 0.5, 4)
 
 
 def test_settings_do_not_change() -> None:

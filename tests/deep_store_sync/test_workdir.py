@@ -121,3 +121,13 @@ def test_a_folder_whose_owner_died_before_it_had_its_name_goes_in_time(
     os.utime(left, (time.time() - age_s,) * 2)
     with work_folder(tmp_path, LOG):
         assert left.exists() is (age_s == 0)
+
+
+@pytest.mark.parametrize("age_s", [0, 7200])
+def test_a_folder_whose_owner_died_while_it_was_removed_goes_in_time(tmp_path: Path, age_s: int) -> None:
+    """The lock may be the first to go."""
+    left = tmp_path / "deep-store-sync-work-x"
+    (left / "segment").mkdir(parents=True)
+    os.utime(left, (time.time() - age_s,) * 2)
+    with work_folder(tmp_path, LOG):
+        assert left.exists() is (age_s == 0)

@@ -16,13 +16,18 @@ class FakeController:
         self.answers: dict[str, tuple[int, Any]] = {
             "/version": (200, {"pinot-controller": "1.5.1-abc"}),
             "/tables/flights/stats": (200, {"OFFLINE": {"creationTime": "19700101T000000Z"}}),
+            "/segments/flights/lineage": (200, {}),
+            "/tasks/tasktypes": (200, []),
+            "/rebalances of flights": (200, {}),
         }
         self.requests: list[tuple[str, dict[str, str]]] = []
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                path = self.path.partition("?")[0]
+                path, _, query = self.path.partition("?")
+                if "jobTypes=TABLE_REBALANCE" in query:
+                    path = "/rebalances of flights"
                 fake.requests.append((path, {name.lower(): value for name, value in self.headers.items()}))
                 status, body = fake.answers.get(path, (404, {"code": 404, "error": f"no {path}"}))
                 content = json.dumps(body).encode()

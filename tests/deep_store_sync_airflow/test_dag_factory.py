@@ -86,8 +86,19 @@ def test_bounds(settings: TableSync) -> None:
         f"batch.{task}" for task in ("rebuild_segment", "wait_for_no_server_reload", "upload_and_refresh", "stamp_hash")
     }
     assert {task.task_id for task in dag.tasks if task.max_active_tis_per_dagrun == 2} == {
-        f"batch.{task}" for task in ("rebuild_segment", "upload_and_refresh", "stamp_hash")
+        f"batch.{task}" for task in ("rebuild_segment", "stamp_hash")
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "at_once"),
+    [({}, 1), ({"max_active_waves": 3}, 3), ({"max_active_waves": 3, "max_active_batches": 2}, 2)],
+)
+def test_waves_of_a_table_are_in_flight_one_at_a_time_unless_more_are_asked_for(
+    settings: TableSync, given: Any, at_once: int
+) -> None:
+    upload = build_dag(with_settings(settings, **given)).get_task("batch.upload_and_refresh")
+    assert upload.max_active_tis_per_dagrun == at_once
 
 
 def test_only_the_first_task_waits_for_older_runs(settings: TableSync) -> None:

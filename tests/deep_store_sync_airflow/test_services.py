@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -37,3 +38,24 @@ def test_errors_become_airflows() -> None:
         raise ConfigError("wrong")
     with pytest.raises(KeyError), airflow_errors():
         raise KeyError("a fault of ours")
+
+
+def test_calls_to_the_store_end_in_time(settings: TableSync, controller: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "7")
+    aws: dict[str, Any] = {"conn_type": "aws", "login": "key", "password": "secret"}
+    aws["extra"] = {"region_name": "us-east-1"}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(aws))
+    with open_services(settings) as services:
+        config = services.store._client.meta.config
+        assert (config.connect_timeout, config.read_timeout, config.tcp_keepalive) == (10, 60, True)
+        assert config.retries["total_max_attempts"] == 7
+    # The connection's own word counts for more than the table's.
+    aws["extra"] = {
+        "region_name": "us-east-1",
+        "config_kwargs": {"read_timeout": 5, "s3": {"addressing_style": "path"}},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(aws))
+    with open_services(settings.model_copy(update={"store_timeout": timedelta(minutes=5)})) as services:
+        config = services.store._client.meta.config
+        assert (config.connect_timeout, config.read_timeout) == (10, 5)
+        assert config.s3["addressing_style"] == "path"

@@ -259,7 +259,12 @@ def test_a_server_that_is_down_while_publishing_is_named(stale: Sync) -> None:
     row = rows[SEGMENT]
     assert row.outcome is Outcome.SYNCED
     assert (row.proven, row.unproven) == (sandbox.servers[:1], sandbox.servers[1:])
-    assert "unproven" in row.message
+    assert f"unproven on {sandbox.servers[1]}" in row.message
+    assert "it downloads the segment when it is back" in row.message
+    # While it is down, nothing is done again.
+    before = stale.look()
+    assert outcomes(run.run(force=True)) == {Outcome.SKIPPED}
+    assert stale.look() == before
     # When it is back, it takes the new segment by itself, and there is nothing left to do.
     sandbox.start_server(sandbox.servers[1])
     assert outcomes(run.run()) == {Outcome.SKIPPED}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from deep_store_sync.errors import PinotUnavailableError
 from deep_store_sync.find import find_stale_segments
 from deep_store_sync.model import Action, DeferredBy, Outcome, PublishMode, RunRequest, SegmentOutcome
 from deep_store_sync.publishing import forced_reload
+from deep_store_sync.publishing.last_check import LastCheck
 from deep_store_sync.publishing.publish import upload_and_refresh
 from deep_store_sync.publishing.publish_segment import SegmentPublisher
 from deep_store_sync.publishing.stamping import stamp_batch
@@ -192,17 +194,17 @@ def test_a_retried_publish_ends_as_the_first_one_would_have(
     if clean:
         two.sandbox.reload(TABLE)
     plan_url, batch, rebuilt = begun(two)
-    held_back = WavePublisher._held_back
+    look = LastCheck.look
     calls = []
 
-    def second_fails(self: WavePublisher, *args: Any) -> Any:
+    def second_fails(self: LastCheck, *args: Any, **kwargs: Any) -> Any:
         calls.append(1)
         if len(calls) == 2:
             raise PinotUnavailableError("no answer")
-        return held_back(self, *args)
+        return look(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(WavePublisher, "_held_back", second_fails)
+        patch.setattr(LastCheck, "look", second_fails)
         with pytest.raises(PinotUnavailableError):
             upload_and_refresh(two.services, plan_url, batch, rebuilt, log=LOG)
     if not clean:
@@ -293,7 +295,7 @@ def test_a_config_that_changes_while_servers_reload_makes_nothing_incurable(
 
     with monkeypatch.context() as patch:
         patch.setattr(forced_reload, "_status", changed_when_reloaded)
-        rows = sync.run()
+        rows = sync.with_settings(proof_timeout=timedelta(seconds=3)).run()
     assert (rows[SEGMENT].outcome, rows[SEGMENT].deferred_by) == (Outcome.DEFERRED, DeferredBy.DRIFT)
     sandbox.update_table_config(original)
     assert outcomes(sync.run()) <= {Outcome.SYNCED, Outcome.SKIPPED}

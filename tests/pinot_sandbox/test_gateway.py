@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,7 +102,8 @@ def test_a_file_system_without_attributes_gets_a_sidecar(tmp_path: Path, monkeyp
 
     monkeypatch.setattr("os.setxattr", refuse)
     keys = {"accessKey": "key", "secretKey": "secret", "region": "us-east-1"}
-    config = {"binary": str(binary), "dir": str(tmp_path / "s3"), "log": str(tmp_path / "log"), **keys}
+    paths = {name: str(tmp_path / name) for name in ("log", "accounts")}
+    config = {"binary": str(binary), "dir": str(tmp_path / "s3"), **paths, **keys}
     port, stop = gateway_process._start_versitygw(config)
     try:
         client = S3Gateway("versitygw", f"http://127.0.0.1:{port}", "key", "secret").client()
@@ -111,6 +113,34 @@ def test_a_file_system_without_attributes_gets_a_sidecar(tmp_path: Path, monkeyp
         assert any((tmp_path / "attributes").rglob("*"))
     finally:
         stop()
+
+
+def test_another_account_may_do_nothing_until_a_policy_says_so(tmp_path: Path) -> None:
+    try:
+        kind, binary = choose_gateway("versitygw", lambda line: None)
+    except SandboxError as error:
+        pytest.skip(str(error))
+    (tmp_path / "logs").mkdir()
+    process = GatewayProcess(kind, binary, tmp_path)
+    try:
+        root, account = process.s3.client(), process.add_account()
+        other = account.client()
+        root.create_bucket(Bucket="pinot")
+        with pytest.raises(ClientError, match="AccessDenied"):
+            other.put_object(Bucket="pinot", Key="a", Body=b"x")
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"AWS": [account.access_key]},
+            "Action": "s3:PutObject",
+            "Resource": "arn:aws:s3:::pinot/a",
+        }
+        policy = {"Version": "2012-10-17", "Statement": [statement]}
+        root.put_bucket_policy(Bucket="pinot", Policy=json.dumps(policy))
+        other.put_object(Bucket="pinot", Key="a", Body=b"x")
+        assert account.secret_key not in repr(account)
+        assert (tmp_path / "accounts" / "users.json").stat().st_mode & 0o077 == 0
+    finally:
+        process.close()
 
 
 def test_a_gateway_that_cannot_start_says_so(tmp_path: Path) -> None:

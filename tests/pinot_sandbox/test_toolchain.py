@@ -128,6 +128,19 @@ def test_without_go_the_gateway_is_moto(tmp_path: Path, monkeypatch: pytest.Monk
         choose_gateway("versitygw", lines.append)
 
 
+@pytest.mark.usefixtures("tools")
+def test_without_go_there_is_no_bad_network(tmp_path: Path) -> None:
+    with pytest.raises(SandboxError, match=r"No go in PATH: it builds toxiproxy .*Ubuntu: apt-get install golang-go"):
+        toolchain.ensure_toxiproxy(cache=tmp_path)
+
+
+def test_binaries_are_built_of_the_pinned_version(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(tools, "go", FAKE_MAVEN_ARGUMENTS)
+    monkeypatch.setenv("FAKE_MAVEN_LOG", str(tmp_path / "log"))
+    assert toolchain.ensure_toxiproxy(cache=tmp_path) == tmp_path / "bin" / "toxiproxy-2.5.0" / "server"
+    assert (tmp_path / "log").read_text() == "install github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0\n"
+
+
 def test_processes_that_need_the_same_jars_fetch_them_once(tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()

@@ -28,6 +28,7 @@ from deep_store_sync.errors import ConfigError
 from deep_store_sync.pinot.access import Access, read_access
 from deep_store_sync.services import Services
 from deep_store_sync.settings import TableSync
+from deep_store_sync.store.client_config import client_config
 from deep_store_sync.store.deep_store import DeepStore
 
 _PREFIX = "PINOT_CONTROLLER_"
@@ -45,7 +46,7 @@ def open_services(settings: TableSync, environment: Mapping[str, str]) -> Iterat
         controller = stack.enter_context(access.controller(timeout_s=settings.controller_timeout.total_seconds()))
         servers = stack.enter_context(access.servers(timeout_s=settings.server_timeout.total_seconds()))
         try:
-            client = boto3.client("s3")
+            client = boto3.client("s3", config=client_config(settings.store_timeout.total_seconds()))
         except (BotoCoreError, ValueError) as error:
             raise ConfigError(
                 f"no S3 client could be made ({error}): check AWS_REGION, AWS_PROFILE and AWS_ENDPOINT_URL_S3"

@@ -1,4 +1,4 @@
-"""`deep-store-sync`: rollback, verify and unstamp from a shell.
+"""`deep-store-sync`: what an operator does from a shell.
 
 Exit codes: 0 all is done, or true; 1 something is left undone, or a problem was found: the output names it; 2 the
 command line, a table file or a connection is wrong; 3 the cluster or the store did not answer as it should.
@@ -9,18 +9,23 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from deep_store_sync import clock
 from deep_store_sync.command.connections import open_services
 from deep_store_sync.command.output import complain, document, members, say, table
 from deep_store_sync.errors import ConfigError, DeepStoreSyncError
+from deep_store_sync.model import RunRequest
 from deep_store_sync.settings import LoadedTable, TableSync, load_tables
+from deep_store_sync.upkeep import doctor
 from deep_store_sync.upkeep.rollback import no_such_run, roll_back
 from deep_store_sync.upkeep.unstamp import Unstamped, unstamp
 from deep_store_sync.upkeep.verify_table import Verdict, summary, verify_table
+from deep_store_sync.whole_run import run_table
 
 TABLES_VARIABLE = "DEEP_STORE_SYNC_TABLES"
 DONE, UNDONE, WRONG, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -90,6 +95,19 @@ def _parser() -> argparse.ArgumentParser:
     unstamping.add_argument("--run", metavar="RUN", help="only stamps that this run has set")
     unstamping.add_argument("--dry-run", action="store_true", help="only tell what would be done")
     unstamping.set_defaults(command=_unstamp)
+
+    running = commands.add_parser(
+        "run", parents=[shared], help="sync a table now, in this process, as its DAG does, without an Airflow"
+    )
+    running.add_argument("--force", action="store_true", help="forceReload: also what no server reports")
+    running.add_argument("--dry-run", action="store_true", help="only tell what would be done")
+    running.add_argument("--max-segments", type=_count, metavar="N", help="work on so many segments at most")
+    running.set_defaults(command=_run)
+
+    examining = commands.add_parser(
+        "doctor", parents=[shared], help="check connections, permissions, versions, jars, store and servers"
+    )
+    examining.set_defaults(command=_doctor)
     return parser
 
 
@@ -154,6 +172,38 @@ def _unstamp(options: argparse.Namespace, environment: Mapping[str, str]) -> int
         say(f"{name}: {_counted(row.outcome for row in rows) or 'no such stamps'}")
     kinds = {row.outcome for _, rows in results for row in rows}
     return UNDONE if kinds & {Unstamped.LEFT_ALONE, Unstamped.FAILED} else DONE
+
+
+def _run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    run_id = f"shell__{clock.now().isoformat(timespec='seconds')}_{secrets.token_hex(3)}"
+    request = RunRequest(run_id, options.force, options.dry_run, tuple(options.segment), options.max_segments)
+    log.setLevel(logging.INFO)  # it takes its time, and the log is what tells how far it is
+    results = []
+    for settings in _tables(options, environment):
+        with open_services(settings, environment) as services:
+            results.append(run_table(services, request, log=log))
+    if options.json:
+        document({"runId": run_id, "tables": results})
+    for result in [] if options.json else results:
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(result.counts.items()))
+        say(f"{result.table}: {counts or 'a dry run: what a run would do is in the log'}")
+        for line in result.undone:
+            say(f"Undone: {line}")
+    return UNDONE if any(result.undone for result in results) else DONE
+
+
+def _doctor(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    found = []
+    for settings in _tables(options, environment):
+        with open_services(settings, environment) as services:
+            found.append((settings.table, doctor.Doctor(services, log).examine()))
+    if options.json:
+        document({"tables": [{"table": name, "checks": checks} for name, checks in found]})
+    for name, checks in [] if options.json else found:
+        say(name)
+        table(("CHECK", "VERDICT", "FOUND"), [(check.subject, check.verdict, check.message) for check in checks])
+    failed = any(check.verdict is doctor.Verdict.FAILED for _, checks in found for check in checks)
+    return UNDONE if failed else DONE
 
 
 def _tables(options: argparse.Namespace, environment: Mapping[str, str]) -> list[TableSync]:

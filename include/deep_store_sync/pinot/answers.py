@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from deep_store_sync.model import Lineage, SegmentRecord, ServerAnswer
+from deep_store_sync.pinot.operations import RebalanceJob, Replacement
 from deep_store_sync.pinot.reload_job import ReloadJob, ReloadStatus
 from deep_store_sync.pinot.zk_metadata import segment_record
 
@@ -74,9 +76,10 @@ def lineage(body: Json | None) -> Lineage:
     return Lineage(frozenset(in_progress), frozenset(replaced))
 
 
-def segments(body: Json) -> list[SegmentRecord]:
-    """ZooKeeper metadata of all segments, by name."""
-    return [segment_record(name, fields) for name, fields in sorted(body.items())]
+def segments(pieces: Iterable[bytes]) -> list[SegmentRecord]:
+    """ZooKeeper metadata of all segments, by name, from pieces of JSON."""
+    records = [segment_record(name, fields) for piece in pieces for name, fields in json.loads(piece).items()]
+    return sorted(records, key=lambda record: record.name)
 
 
 def server_answers(body: Json) -> dict[str, ServerAnswer]:
@@ -99,6 +102,66 @@ def _server_answer(answer: Json) -> ServerAnswer:
 def need_reload(body: Json) -> dict[str, bool]:
     """Whether each server that answered would change something in a reload."""
     return {server: bool(answer["needReload"]) for server, answer in body["serverToSegmentsCheckReloadList"].items()}
+
+
+def replacements(body: Json | None) -> list[Replacement]:
+    """The lineage entries that are in progress: whatever their state is called, if it is not one of the two ends."""
+    return [
+        Replacement(id_, frozenset((*entry["segmentsFrom"], *entry["segmentsTo"])))
+        for id_, entry in sorted(((body or {}).get("lineageEntries") or {}).items())
+        if entry["state"] not in ("COMPLETED", "REVERTED")
+    ]
+
+
+def rebalance_jobs(body: Json) -> list[RebalanceJob]:
+    """The rebalances of a table. Their progress is JSON in a string (`TableRebalanceProgressStats`)."""
+    return [
+        RebalanceJob(
+            id_, str(json.loads(job["REBALANCE_PROGRESS_STATS"])["status"]), _count(job.get("submissionTimeMs"))
+        )
+        for id_, job in sorted(body.items())
+    ]
+
+
+def rebalance_time_ms(body: Json) -> int:
+    """The controller's time out of the status of a rebalance."""
+    return int(body["tableRebalanceProgressStats"]["startTimeMs"]) + 1000 * int(body["timeElapsedSinceStartInSeconds"])
+
+
+def waiting_or_running(body: Json | None) -> list[str]:
+    """The minion tasks that are not over, by Helix' states of a job. Those of a stopped queue have stopped, too."""
+    over = {"STOPPED", "FAILED", "COMPLETED", "ABORTED", "TIMED_OUT"}
+    return sorted(name for name, state in (body or {}).items() if state not in over)
+
+
+def minion_task_input(body: list[Json], table: str) -> frozenset[str] | None:
+    """The segments of a table that a minion task's subtasks have as input; None where one of them names none.
+
+    Their configs may hold credentials, and are not kept.
+    """
+    configs = [task["configs"] for task in body if task["configs"].get("tableName") == table]
+    if not configs or not all(config.get("segmentName") for config in configs):
+        return None
+    return frozenset(name for config in configs for name in config["segmentName"].split(","))
+
+
+def minion_task_started_ms(name: str) -> int | None:
+    """When a minion task was submitted: the controller puts that into its name, unless somebody else named it.
+
+    `Task_<type>_<uuid>_<ms>` (Pinot 1.5.1, `PinotHelixTaskResourceManager.submitTask`), and whatever suffix was asked
+    for.
+    """
+    found = re.search(r"_(1\d{12})(?!\d)", name)
+    return int(found.group(1)) if found else None
+
+
+def start_time_ms(body: Json | None) -> int | None:
+    """When a minion task began, out of its debug information; None where its time zone is not UTC, or it has not."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (UTC|GMT|Z)", str((body or {}).get("startTime") or ""))
+    if not found:
+        return None
+    began = datetime.strptime(found.group(1), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    return int(began.timestamp() * 1000)
 
 
 def reload_jobs(body: Json, table: str) -> list[ReloadJob]:

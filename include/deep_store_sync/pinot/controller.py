@@ -13,11 +13,14 @@ from typing import Any, TypeVar
 
 import httpx
 
-from deep_store_sync.errors import ConfigError, PinotAccessError, PinotNotFoundError, SegmentGoneError
+from deep_store_sync.errors import PinotAccessError, PinotNotFoundError, SegmentGoneError
 from deep_store_sync.model import Lineage, SegmentRecord, ServerAnswer
 from deep_store_sync.pinot import answers, push
 from deep_store_sync.pinot.http import Certificate, Http, address, part
+from deep_store_sync.pinot.long_reads import LongReads
+from deep_store_sync.pinot.operations import MinionTask, RebalanceJob, Replacement
 from deep_store_sync.pinot.reload_job import ReloadJob, ReloadStatus
+from deep_store_sync.pinot.table_name import of_table, split_table
 from deep_store_sync.pinot.zk_metadata import segment_record
 
 T = TypeVar("T")
@@ -60,6 +63,8 @@ class ControllerClient:
             transport=transport,
             sleep=sleep,
         )
+        self.long = LongReads(self._http, self.base_url)
+        """The reads for tables with very many segments."""
 
     def __enter__(self) -> ControllerClient:
         return self
@@ -128,12 +133,10 @@ class ControllerClient:
 
     def external_view(self, table: str) -> dict[str, dict[str, str]]:
         """Which server hosts which segment how, in the shape of `ideal_state`; empty before the first one does."""
-        raw, kind = split_table(table)
-        path, expected = f"/tables/{part(raw)}/externalview", "an object of segment, server and state"
-        try:
-            return self._read(path, lambda body: answers.ideal_state(body, kind), expected, {"tableType": kind}) or {}
-        except PinotNotFoundError:
+        seen = self.long.seen_replicas(table)
+        if seen is None:
             return {}
+        return {name: dict(seen.sets[n]) for name, n in zip(seen.names.to_pylist(), seen.numbers, strict=True)}
 
     def lineage(self, table: str) -> Lineage:
         """The segments that a segment replacement touches."""
@@ -145,9 +148,7 @@ class ControllerClient:
 
     def segments(self, table: str) -> list[SegmentRecord]:
         """Every segment as ZooKeeper knows it, by name."""
-        raw, kind = split_table(table)
-        path, expected = f"/segments/{part(raw)}/zkmetadata", "an object of segment and ZooKeeper metadata"
-        return self._of_table(table, path, answers.segments, expected, {"type": kind})
+        return self.long.segments(table)
 
     def segment(self, table: str, name: str) -> SegmentRecord:
         """One segment as ZooKeeper knows it now.
@@ -232,6 +233,58 @@ class ControllerClient:
         path, expected = f"/segments/segmentReloadStatus/{part(job_id)}", "totalSegmentCount and successCount"
         return self._read(path, answers.reload_status, expected, retry=False)
 
+    # --- other operations --------------------------------------------------------------------------------------------
+
+    def rebalance_jobs(self, table: str) -> list[RebalanceJob]:
+        """Rebalances of the table that were ever asked for: ended ones too, and those of an earlier table."""
+        raw, kind = split_table(table)
+        path, expected = f"/table/{part(raw)}/jobs", "an object of job and properties with REBALANCE_PROGRESS_STATS"
+        params = {"type": kind, "jobTypes": "TABLE_REBALANCE"}
+        return self._of_table(table, path, answers.rebalance_jobs, expected, params)
+
+    def rebalance_time_ms(self, job_id: str) -> int:
+        """The controller's time, in whole seconds since a rebalance began that is not done.
+
+        Raises:
+            PinotNotFoundError: there is no such job.
+        """
+        path = f"/rebalanceStatus/{part(job_id)}"
+        return self._read(path, answers.rebalance_time_ms, "timeElapsedSinceStartInSeconds and startTimeMs")
+
+    def replacements(self, table: str) -> list[Replacement]:
+        """The segment replacements (lineage entries) of the table that are in progress."""
+        raw, kind = split_table(table)
+        path, expected = f"/segments/{part(raw)}/lineage", "lineage entries with state, segmentsFrom and segmentsTo"
+        return self._of_table(table, path, answers.replacements, expected, {"type": kind})
+
+    def minion_tasks(self, table: str) -> list[MinionTask]:
+        """The minion tasks of any type that wait or run for the table. It takes permissions on the cluster."""
+        types = self._read("/tasks/tasktypes", lambda body: sorted(str(kind) for kind in body or ()), "a list of types")
+        tasks: list[MinionTask] = []
+        for kind in types:
+            path, expected = f"/tasks/{part(kind)}/{part(table)}/state", "an object of task and state"
+            tasks += [
+                MinionTask(name, kind, self._input_of(name, table), self._started_ms(name))
+                for name in self._read(path, answers.waiting_or_running, expected)
+            ]
+        return tasks
+
+    def _started_ms(self, task: str) -> int | None:
+        if (started := answers.minion_task_started_ms(task)) is not None:
+            return started
+        try:
+            path, expected = f"/tasks/task/{part(task)}/debug", "an object with startTime"
+            return self._read(path, answers.start_time_ms, expected)
+        except (PinotNotFoundError, PinotAccessError):
+            return None
+
+    def _input_of(self, task: str, table: str) -> frozenset[str] | None:
+        try:
+            path, expected = f"/tasks/task/{part(task)}/config", "a list of subtasks with configs"
+            return self._read(path, lambda body: answers.minion_task_input(body, table), expected)
+        except PinotNotFoundError:
+            return None
+
     # --- plumbing ----------------------------------------------------------------------------------------------------
 
     def _read(
@@ -258,29 +311,7 @@ class ControllerClient:
         expected: str,
         params: Mapping[str, str] | None = None,
     ) -> T:
-        said = ""
-        try:
-            found = self._read(path, parse, expected, params)
-        except PinotNotFoundError as error:
-            found, said = None, f" ({error})"
-        if found is None:
-            raise PinotNotFoundError(
-                f"there is no table {table} on the controller {self.base_url}{said}. Check name, type suffix and "
-                "database, or create table and schema first"
-            )
-        return found
-
-
-def split_table(table: str) -> tuple[str, str]:
-    """A table's name with type as name and type: `flights_OFFLINE` is `("flights", "OFFLINE")`.
-
-    Raises:
-        ConfigError: the type is missing.
-    """
-    raw, _, kind = table.rpartition("_")
-    if not raw or kind not in ("OFFLINE", "REALTIME"):
-        raise ConfigError(f"table {table!r} has no type. Write {table}_OFFLINE or {table}_REALTIME")
-    return raw, kind
+        return of_table(self.base_url, table, lambda: self._read(path, parse, expected, params))
 
 
 def _object(value: Any) -> dict[str, Any] | None:

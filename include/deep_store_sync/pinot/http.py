@@ -10,9 +10,10 @@ import json
 import random
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -30,6 +31,14 @@ from deep_store_sync.quoting import excerpt, without_userinfo
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _NO_SUCH_CALL = "HTTP 404 Not Found"
+
+T = TypeVar("T")
+
+# What an answer that is held as a whole may take of memory.
+LARGEST_ANSWER = 1 << 30
+
+# The body is unpacked when it is handed on, and has another length.
+_OF_THE_TRANSFER = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 Certificate = str | tuple[str, str] | tuple[str, str, str]
 
@@ -54,12 +63,14 @@ class Http:
         retries: int = 3,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        largest_answer: int = LARGEST_ANSWER,
     ) -> None:
         self.service = service
         self.headers = httpx.Headers(headers)
         self._retries = retries
         self._sleep = sleep
         self._timeout_s = timeout_s
+        self._largest_answer = largest_answer
         self._client = httpx.Client(
             auth=auth,
             headers=self.headers,
@@ -83,12 +94,49 @@ class Http:
             PinotError: any other refusal.
         """
         call = self.describe("GET", url)
-        retries = self._retries if retry else 0
+
+        def ask() -> Any:
+            response = self.send("GET", url, params=params)
+            self._check(call, response)
+            return self.decode(call, response)
+
+        return self._asked(ask, self._retries if retry else 0)
+
+    def stream(self, url: str, params: Mapping[str, str], read: Callable[[Iterator[bytes]], T]) -> T:
+        """What `read` makes of the bytes at a URL, which are never held as a whole.
+
+        Asked again as in `get`, also when the answer breaks off: `read` then gets it anew from its beginning. Raises as
+        `get` does, and what `read` raises.
+        """
+        call = self.describe("GET", url)
+
+        def ask() -> T:
+            with ExitStack() as stack:
+                with self._sending(call):
+                    response = stack.enter_context(self._client.stream("GET", url, params=params))
+                    if not response.is_success:
+                        response.read()
+                self._check(call, response)
+                return read(self._whole(call, response))
+
+        return self._asked(ask, self._retries)
+
+    def _whole(self, call: str, response: httpx.Response) -> Iterator[bytes]:
+        """The body of an answer in blocks; an error where its end does not come."""
+        try:
+            yield from response.iter_bytes()
+        except httpx.TimeoutException as error:
+            raise self._too_late(call) from error
+        except httpx.RequestError as error:
+            raise PinotUnavailableError(
+                f"{call}: the answer broke off after {response.num_bytes_downloaded} bytes ({_cause(error)}). Look at "
+                f"the {self.service}'s log and memory, and at what time and size a proxy in between allows an answer"
+            ) from error
+
+    def _asked(self, ask: Callable[[], T], retries: int) -> T:
         for attempt in range(retries + 1):
             try:
-                response = self.send("GET", url, params=params)
-                self._check(call, response)
-                return self.decode(call, response)
+                return ask()
             except PinotUnavailableError as error:
                 asked_and_waiting = isinstance(error.__cause__, httpx.ReadTimeout)
                 if attempt == retries or asked_and_waiting:
@@ -108,15 +156,31 @@ class Http:
 
         Raises:
             PinotUnavailableError: there was none.
+            PinotAnswerError: it is larger than any answer that is to be expected; what was asked for may be done.
         """
         call = self.describe(method, url)
+        with self._sending(call), self._client.stream(method, url, **request) as response:
+            return self._held(call, response)
+
+    def _held(self, call: str, response: httpx.Response) -> httpx.Response:
+        """The answer with its body in memory, which is counted as it comes, unpacked."""
+        body = bytearray()
+        for block in response.iter_bytes():
+            body += block
+            if len(body) > self._largest_answer:
+                raise PinotAnswerError(
+                    f"{call}: the answer is larger than {self._largest_answer} bytes, and was not read to its end. "
+                    + self._wrong_place()
+                )
+        headers = [(name, value) for name, value in response.headers.multi_items() if name not in _OF_THE_TRANSFER]
+        return httpx.Response(response.status_code, headers=headers, content=bytes(body), request=response.request)
+
+    @contextmanager
+    def _sending(self, call: str) -> Iterator[None]:
         try:
-            return self._client.request(method, url, **request)
+            yield
         except httpx.TimeoutException as error:
-            raise PinotUnavailableError(
-                f"{call}: no answer within {self._timeout_s:g} s. The {self.service} is overloaded or hangs: look at "
-                "its log and load, or allow a longer time-out"
-            ) from error
+            raise self._too_late(call) from error
         except (httpx.TransportError, httpx.TooManyRedirects) as error:
             raise PinotUnavailableError(
                 f"{call}: {_cause(error)}. Is the {self.service} running, and are host, port and scheme of its "
@@ -126,6 +190,12 @@ class Http:
             raise ConfigError(
                 f"{call}: this cannot be sent ({_cause(error)}). Correct the {self.service}'s address"
             ) from error
+
+    def _too_late(self, call: str) -> PinotUnavailableError:
+        return PinotUnavailableError(
+            f"{call}: no answer within {self._timeout_s:g} s. The {self.service} is overloaded or hangs: look at its "
+            "log and load, or allow a longer time-out"
+        )
 
     def describe(self, method: str, url: str) -> str:
         """A call as messages name it: without credentials and without parameters."""
@@ -150,6 +220,16 @@ class Http:
     def unexpected(self, call: str, expected: str, body: Any) -> PinotAnswerError:
         """The error for JSON of another shape. It names keys, never values: a table config may hold passwords."""
         return PinotAnswerError(f"{call} gave {_shape(body)} where {expected} was expected. " + self._wrong_place())
+
+    def unexpected_bytes(self, call: str, expected: str, beginning: bytes, size: int, why: str) -> PinotAnswerError:
+        """The same for an answer that was read as a stream. What is no JSON object is quoted, as in `decode`."""
+        if beginning.lstrip().startswith(b"{"):
+            return PinotAnswerError(
+                f"{call} gave {size} bytes that are not {expected}: {excerpt(why)}. The answer was cut short, or is "
+                f"somebody else's: look at the {self.service}'s log and at proxies in between. " + self._wrong_place()
+            )
+        shown = repr(excerpt(beginning.decode(errors="replace"))) if beginning.strip() else "nothing"
+        return PinotAnswerError(f"{call} gave {shown} where {expected} was expected. " + self._wrong_place())
 
     def reason(self, response: httpx.Response) -> str:
         """Why a request was refused, in Pinot's own words where it gives them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 _ENDED = frozenset({"COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCELLED"})
@@ -20,6 +21,10 @@ class ReloadJob:
     segments: tuple[str, ...] = ()
     instance: str | None = None
     messages: int | None = None
+
+    def touches(self, segments: Collection[str]) -> bool:
+        """Whether it reloads one of these."""
+        return any(segment in segments for segment in self.segments) if self.segments else bool(segments)
 
     def describe(self) -> str:
         """The job in words for a log: id, and what it reloads."""

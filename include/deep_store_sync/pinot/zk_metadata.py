@@ -53,4 +53,6 @@ def _time(text: str | None, unit: str | None) -> int | None:
     number = _number(text)
     if not number or unit not in UNIT_NS:
         return None
-    return number * UNIT_NS[unit] // UNIT_NS["MILLISECONDS"]
+    milliseconds = number * UNIT_NS[unit] // UNIT_NS["MILLISECONDS"]
+    # What no 64 bits hold is no time that a segment could have: its unit is wrong.
+    return milliseconds if milliseconds < 2**63 else None

@@ -1,4 +1,10 @@
-"""Making servers take what the deep store has: forced-download reloads of single segments, waited for to the end."""
+"""Making servers take what the deep store has: forced-download reloads of single segments, waited for to the end.
+
+A reload job's own word is not enough to tell how it ended. Each server counts what it has loaded since the job was
+submitted, and compares its own clock with the controller's for that (Pinot 1.5.1, `ControllerJobStatusResource`): one
+whose clock is ahead calls a job complete that it has not begun, one whose clock is behind never does. So what counts is
+what servers say of the segments themselves, and the job's word only where they leave a doubt.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +15,12 @@ from dataclasses import dataclass
 
 from deep_store_sync.decide import server_state
 from deep_store_sync.errors import DeepStoreSyncError, PinotNotFoundError
-from deep_store_sync.model import PlannedSegment, Servers
+from deep_store_sync.model import PlannedSegment, ServerAnswer, Servers
 from deep_store_sync.pinot.reload_job import ReloadStatus
 from deep_store_sync.services import Services
 
 _POLL_S = 1.0
+_LOOK_S = (1.0, 2.0, 5.0, 15.0, 30.0)
 _LOGS = "look at the servers' logs"
 
 
@@ -44,47 +51,66 @@ def make_servers_take(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Taken]:
-    """Reload segments with a forced download on every hosting server, and ask the servers again when that has ended.
+    """Reload segments with a forced download on every hosting server, until servers have no more of them stale.
 
-    It is waited for `proofTimeout` at most. `overrides_by_tier` says for which segments `isStale` means nothing.
+    It is waited for `proofTimeout` at most: a segment that all replicas still call stale then, after a reload that has
+    ended, is one that reloading does not cure. `overrides_by_tier` says for which segments `isStale` means nothing.
     """
     result: dict[str, Taken] = {}
-    running: dict[str, str] = {}
+    jobs: dict[str, str] = {}
     for row in rows:
         try:
-            running[row.segment] = services.controller.reload(table, row.segment, force_download=True)
+            jobs[row.segment] = services.controller.reload(table, row.segment, force_download=True)
         except DeepStoreSyncError as error:
             result[row.segment] = Taken(failure=f"the forced-download reload was not accepted: {error}")
     deadline = clock() + services.settings.proof_timeout.total_seconds()
-    while running:
-        for segment, job in list(running.items()):
-            status = _status(services, job, log)
+    ended: set[str] = set()
+    waiting = [row for row in rows if row.segment in jobs]
+    looks, next_look = 0, 0.0
+    while waiting:
+        for row in waiting:
+            status = None if row.segment in ended else _status(services, jobs[row.segment], log)
             if status is not None and status.ended:
-                del running[segment]
+                ended.add(row.segment)
                 if status.failed or status.status not in (None, "COMPLETED"):
-                    result[segment] = Taken(
-                        failure=f"the forced-download reload (job {job}) failed on a server: {_LOGS}"
+                    result[row.segment] = Taken(
+                        failure=f"the forced-download reload (job {jobs[row.segment]}) failed on a server: {_LOGS}"
                     )
-        if not running or clock() >= deadline:
+        waiting = [row for row in waiting if row.segment not in result]
+        if not waiting:
             break
-        sleep(_POLL_S)
-    for segment, job in running.items():
-        result[segment] = Taken(
-            failure=f"the forced-download reload (job {job}) has not ended within proofTimeout: {_LOGS}"
-        )
-    reloaded = [row for row in rows if row.segment not in result]
-    answers = services.controller.stale(table) if reloaded else {}
-    for row in reloaded:
-        servers, words = server_state(
-            row.segment, row.replicas, answers, overrides_by_tier=overrides_by_tier[row.segment]
-        )
-        answered = all((answer := answers.get(server)) is not None and answer.valid for server in row.replicas)
-        if servers is Servers.STALE and not answered:
-            # One bad replica may be the one that did not answer the reload either: no proof that nothing helps.
-            result[row.segment] = Taken(failure=f"still stale ({words}), and not every replica answered: {_LOGS}")
-        else:
-            result[row.segment] = Taken(servers=servers, servers_say=words)
+        now = clock()
+        last_look = now >= deadline
+        if not last_look and (now < next_look or not any(row.segment in ended for row in waiting)):
+            sleep(_POLL_S)
+            continue
+        answers = services.controller.stale(table)
+        # Every server compares all segments of the table for that: less and less often.
+        looks, next_look = looks + 1, now + _LOOK_S[min(looks, len(_LOOK_S) - 1)]
+        for row in waiting:
+            overrides = overrides_by_tier[row.segment]
+            servers, words = server_state(row.segment, row.replicas, answers, overrides_by_tier=overrides)
+            if servers is Servers.CLEAN or (servers is Servers.UNKNOWN and row.segment in ended):
+                result[row.segment] = Taken(servers=servers, servers_say=words)
+            elif last_look:
+                result[row.segment] = _in_vain(row, jobs[row.segment], row.segment in ended, servers, words, answers)
+        waiting = [row for row in waiting if row.segment not in result]
     return result
+
+
+def _in_vain(
+    row: PlannedSegment, job: str, ended: bool, servers: Servers, words: str, answers: Mapping[str, ServerAnswer]
+) -> Taken:
+    """What is to be said of a segment that servers were not seen to have taken in time."""
+    if not ended:
+        return Taken(
+            failure=f"the forced-download reload (job {job}) has not ended within proofTimeout, and servers say: "
+            f"{words}. {_LOGS.capitalize()}"
+        )
+    if not all((answer := answers.get(server)) is not None and answer.valid for server in row.replicas):
+        # One bad replica may be the one that did not answer the reload either: no proof that nothing helps.
+        return Taken(failure=f"still stale ({words}), and not every replica answered: {_LOGS}")
+    return Taken(servers=servers, servers_say=words)
 
 
 def _status(services: Services, job: str, log: logging.Logger) -> ReloadStatus | None:

@@ -10,8 +10,10 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from deep_store_sync.model import Outcome, PlannedSegment, Published, RebuildResult, Rebuilt, Servers
-from deep_store_sync.publishing.wave import Item, WavePublisher, ended
+from deep_store_sync.failure_budget import FailureBudget
+from deep_store_sync.model import DeferredBy, Outcome, PlannedSegment, Published, RebuildResult, Rebuilt, Servers
+from deep_store_sync.publishing.outcomes import Item, ended
+from deep_store_sync.publishing.wave import WavePublisher
 from deep_store_sync.services import Services
 from deep_store_sync.workspace import Workspace
 
@@ -19,6 +21,7 @@ _ENDED: Mapping[Rebuilt, Outcome] = {
     Rebuilt.NOT_ELIGIBLE: Outcome.NOT_ELIGIBLE,
     Rebuilt.LOST_RACE: Outcome.LOST_RACE,
     Rebuilt.FAILED: Outcome.FAILED,
+    Rebuilt.LEFT_ALONE: Outcome.DEFERRED,
 }
 
 
@@ -45,7 +48,7 @@ def upload_and_refresh(
     """
     workspace = Workspace.of_plan(services.store, plan_url)
     workspace.forget_results(batch_id, "stamped")
-    plan = workspace.read_plan()
+    plan = workspace.read_plan(batch_id)
     # RebuildSegment forgets what was published before, so what is found is an earlier try's, of this very rebuild.
     earlier = {
         result.segment: result
@@ -64,13 +67,16 @@ def upload_and_refresh(
         elif result is None:
             results.append(Published(row.segment, Outcome.FAILED, f"{rebuilt_url} has no result for it", crc=row.crc))
         elif result.status in _ENDED:
-            results.append(ended(row, result, _ENDED[result.status], result.message))
+            by = DeferredBy.FAILURES if result.status is Rebuilt.LEFT_ALONE else None
+            results.append(ended(row, result, _ENDED[result.status], result.message, by))
         elif result.status is Rebuilt.INCURABLE or (
             result.status is Rebuilt.UNCHANGED and row.servers is not Servers.STALE
         ):
             in_sync.append((row, result))
         else:
             work.append((row, result))
+    # What an earlier try of this task failed to publish is tried again.
+    FailureBudget(services, workspace, plan, log).forget([row.segment for row, _ in (*in_sync, *work)])
     publisher = WavePublisher(services, workspace, plan, log)
     results += publisher.only_stamp(in_sync, should_stop)
     for wave in _waves(work, services.settings.wave_segments):

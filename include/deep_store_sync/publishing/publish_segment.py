@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
+from deep_store_sync import clock
 from deep_store_sync.errors import BackupError, DeepStoreSyncError, PushRefusedError
 from deep_store_sync.model import PlannedSegment, PublishMode, RebuildResult, SegmentRecord
 from deep_store_sync.publishing.backup import Backups, fetch_original, put_back
@@ -88,7 +88,9 @@ class SegmentPublisher:
         crc = row.crc if mode is PublishMode.QUIET else rebuilt.new_crc
         before = seen.object
         _expect(seen.record, row, crc=row.crc)
-        mark = ObjectMark(self.run_id, row.crc, crc, row.table_hash)
+        unfinished = read_mark(before.metadata) if rebuilt.object_crc != row.crc else None
+        pending = (*unfinished.pending, unfinished.new_crc) if unfinished else ()
+        mark = ObjectMark(self.run_id, row.crc, crc, row.table_hash, pending)
         if before.etag != rebuilt.etag:
             if read_mark(before.metadata) != mark:
                 raise LostRaceError(f"the object {row.url} was overwritten after it was downloaded")
@@ -163,7 +165,7 @@ class SegmentPublisher:
         )
 
     def _stamp(self, row: PlannedSegment, crc: int, etag: str, incurable_reason: str | None) -> dict[str, str]:
-        at = datetime.now(UTC).isoformat(timespec="seconds")
+        at = clock.now().isoformat(timespec="seconds")
         return stamp_map(row.table_hash, crc, etag, run_id=self.run_id, at=at, incurable_reason=incurable_reason)
 
     def _put_back(self, row: PlannedSegment, etag: str) -> str:

@@ -59,14 +59,17 @@ class SegmentWrites:
         Raises:
             LostRaceError: one of them has it no more.
         """
-        try:
-            record = self.services.controller.segment(self.services.settings.table, segment)
-        except PinotNotFoundError as error:
-            raise LostRaceError("the segment was deleted meanwhile") from error
+        record = self._record(segment)
         try:
             return Seen(record, self.services.store.head(url))
         except ObjectNotFoundError as error:
             raise LostRaceError(f"the object {url} is gone") from error
+
+    def _record(self, segment: str) -> SegmentRecord:
+        try:
+            return self.services.controller.segment(self.services.settings.table, segment)
+        except PinotNotFoundError as error:
+            raise LostRaceError("the segment was deleted meanwhile") from error
 
     def overwrite(
         self, segment: str, url: str, archive: Path, *, before: ObjectInfo, metadata: Mapping[str, str]
@@ -77,7 +80,7 @@ class SegmentWrites:
 
         Raises:
             LostRaceError: the object was overwritten or deleted.
-            DeepStoreUnavailableError: the store gave no answer, and has not done it so far.
+            DeepStoreUnavailableError: the store gave no answer, and has not done it so far, or does not tell.
         """
         for wait_s in (0.2, 0.4, 0.8, None):
             try:
@@ -90,7 +93,12 @@ class SegmentWrites:
                 self.sleep(wait_s)
             except (ObjectChangedError, ObjectNotFoundError, DeepStoreUnavailableError) as error:
                 # A refusal is also the answer to a request that was sent twice on the way and did arrive.
-                etag = self._read_back(url, before, metadata)
+                try:
+                    etag = self._read_back(url, before, metadata)
+                except DeepStoreUnavailableError as unread:
+                    raise DeepStoreUnavailableError(
+                        f"{error}. Nor could it be read back ({unread}): the next run sees what is there, and goes on"
+                    ) from error
                 if etag is not None:
                     self.log.info("%s: the answer to the upload was lost or wrong, but it did arrive", segment)
                     return etag
@@ -126,7 +134,7 @@ class SegmentWrites:
         Raises:
             LostRaceError: ZooKeeper's CRC is not that of `record` any more, or the segment is gone.
             PushRefusedError: the controller refuses it for good. Nothing was changed, and nothing will be.
-            DeepStoreSyncError: there was no usable answer, and it has not been done so far.
+            DeepStoreSyncError: there was no usable answer, and it has not been done so far, or nobody tells.
         """
         # An equal-CRC push sets ZooKeeper's creation time to the archive's, and upsert ties are broken by it.
         if record.creation_ms is not None:
@@ -148,38 +156,54 @@ class SegmentWrites:
                 raise LostRaceError("the segment was deleted meanwhile") from error
             except SegmentChangedError as error:
                 # Our own first try may be what changed it.
-                if self._has(segment, url, meta.crc, custom):
+                if self._has(segment, meta.crc, custom):
                     return
                 raise LostRaceError(f"the segment was pushed again meanwhile: {error}") from error
             except PushRefusedError as error:
                 if not unknown:
                     raise
-                if self._has(segment, url, meta.crc, custom):
+                if self._has(segment, meta.crc, custom):
                     return
                 # The refusal speaks of the last try alone: an earlier one may still arrive.
                 raise DeepStoreSyncError(
                     f"{error}. An earlier try got no answer, so nothing is put back: the next run finishes the push"
                 ) from error
-            except (PushConflictError, PinotUnavailableError, PinotAnswerError):
+            except (PushConflictError, PinotUnavailableError, PinotAnswerError) as error:
                 unknown = True
-                if self._has(segment, url, meta.crc, custom):
-                    return
+                try:
+                    if self._has(segment, meta.crc, custom):
+                        return
+                except (PinotUnavailableError, PinotAnswerError) as unread:
+                    # Asking again does no harm: what did arrive makes the next try fail on its condition.
+                    if wait_s is None:
+                        raise PinotUnavailableError(
+                            f"{error}. Whether it arrived could not be read back ({unread}): the next run sees, and "
+                            "goes on"
+                        ) from error
                 if wait_s is None:
                     raise
                 self.sleep(wait_s)
 
-    def _has(self, segment: str, url: str, crc: int, custom: Mapping[str, str]) -> bool:
+    def _has(self, segment: str, crc: int, custom: Mapping[str, str]) -> bool:
         """Whether ZooKeeper has what a push was to write: the answer to a push whose outcome is not known."""
-        record = self.look(segment, url).record
+        record = self._record(segment)
         return record.crc == crc and all(record.custom.get(key) == value for key, value in custom.items())
 
     def expect_ours(self, url: str, etag: str) -> None:
         """Look once more after ZooKeeper was told: another push may have written the object in between and then lost.
 
         The stamp names the ETag, so it vouches for nothing then, and the next run looks into the segment again.
+
+        Raises:
+            LostRaceError: another run wrote the object. Its mark says so, and it or the next run tells ZooKeeper.
+            DeepStoreSyncError: somebody else did.
         """
-        if self.services.store.head(url).etag != etag:
-            raise DeepStoreSyncError(
-                f"somebody else overwrote {url} while this push was under way, and ZooKeeper has this push's CRC: "
-                "push the segment again from its source"
-            )
+        found = self.services.store.head(url)
+        if found.etag == etag:
+            return
+        if mark := read_mark(found.metadata):
+            raise LostRaceError(f"run {mark.run} overwrote the object {url} while this push was under way")
+        raise DeepStoreSyncError(
+            f"somebody else overwrote {url} while this push was under way, and ZooKeeper has this push's CRC: "
+            "push the segment again from its source"
+        )

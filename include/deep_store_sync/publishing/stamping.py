@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import fields, replace
 
 from deep_store_sync.errors import DeepStoreSyncError
+from deep_store_sync.failure_budget import FailureBudget
 from deep_store_sync.model import Outcome, Pending, PlannedSegment, Published, RebuildResult, SegmentOutcome
 from deep_store_sync.publishing.publish_segment import SegmentPublisher
 from deep_store_sync.publishing.segment_writes import LostRaceError
@@ -24,7 +25,7 @@ def stamp_batch(services: Services, plan_url: str, batch_id: str, published_url:
         DeepStoreSyncError: there are no results at `published_url`.
     """
     workspace = Workspace.of_plan(services.store, plan_url)
-    plan = workspace.read_plan()
+    plan = workspace.read_plan(batch_id)
     published = workspace.read_results("published", batch_id, Published)
     if published is None:
         raise DeepStoreSyncError(
@@ -39,6 +40,8 @@ def stamp_batch(services: Services, plan_url: str, batch_id: str, published_url:
             result = _finish(publisher, rows[result.segment], rebuilt[result.segment], result)
             log.info("%s: %s%s", result.segment, result.outcome, f" ({result.message})" if result.message else "")
         outcomes.append(SegmentOutcome(**{field.name: getattr(result, field.name) for field in fields(SegmentOutcome)}))
+    failed = [result.segment for result in outcomes if result.outcome is Outcome.FAILED]
+    FailureBudget(services, workspace, plan, log).record(failed)
     url = workspace.write_results("stamped", batch_id, outcomes, SegmentOutcome)
     _remove_staged(services, [result for result in rebuilt.values() if result.staged_url], log)
     return url

@@ -17,13 +17,14 @@ from pathlib import Path
 
 from deep_store_sync.checkpoint import checkpoint, checkpoints
 from deep_store_sync.errors import ArchiveError, DeepStoreSyncError, EngineError, ObjectChangedError, StoppedError
+from deep_store_sync.failure_budget import FailureBudget
 from deep_store_sync.model import Plan, PlannedSegment, RebuildResult, Rebuilt
 from deep_store_sync.rebuilding.disk import DiskBudget, DiskShare, is_no_space, no_space, used_bytes
 from deep_store_sync.rebuilding.engines import EnginePool, place
 from deep_store_sync.rebuilding.guard import guarded
 from deep_store_sync.rebuilding.limits import Limits
 from deep_store_sync.rebuilding.progress import Progress
-from deep_store_sync.rebuilding.rebuild_segment import fetch, rebuild, stage
+from deep_store_sync.rebuilding.rebuild_segment import fetch, not_begun, rebuild, stage
 from deep_store_sync.store.deep_store import DeepStore
 from deep_store_sync.workspace import Workspace
 
@@ -43,6 +44,7 @@ class Job:
     plan: Plan
     folder: Path
     limits: Limits
+    failures: FailureBudget
     log: logging.Logger
 
 
@@ -97,14 +99,18 @@ class Pipeline:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
         self._progress.done(planned, result)
+        if result.status is Rebuilt.FAILED:
+            self._job.failures.record([planned.segment])
         return result
 
     def _steps(self, planned: PlannedSegment, folder: Path, share: DiskShare) -> RebuildResult:
         job = self._job
         result = RebuildResult(planned.segment, Rebuilt.FAILED, crc=planned.crc)
         try:
+            if reason := job.failures.used_up():
+                return not_begun(planned, reason)
             with place(self._fetching):
-                fetched = fetch(job.store, job.plan, planned, folder, make_room=share.wait_for)
+                fetched = fetch(job.store, job.plan, planned, folder, share.wait_for, job.limits.disk_bytes)
             if isinstance(fetched, RebuildResult):
                 return fetched
             result = fetched.result

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deep_store_sync.errors import ConfigError
+from deep_store_sync.failure_budget import FailureBudget
 from deep_store_sync.jvm.jars import find_jars
 from deep_store_sync.jvm.process import EngineProcess
 from deep_store_sync.model import Action, RebuildResult
@@ -15,6 +16,7 @@ from deep_store_sync.rebuilding.engines import EnginePool
 from deep_store_sync.rebuilding.limits import Limits, decide_limits, limits_line, look_at_machine
 from deep_store_sync.rebuilding.pipeline import Job, Pipeline
 from deep_store_sync.rebuilding.progress import Progress
+from deep_store_sync.rebuilding.rebuild_segment import not_begun
 from deep_store_sync.workdir import work_folder
 from deep_store_sync.workspace import Workspace
 
@@ -52,11 +54,17 @@ def rebuild_batch(
         DeepStoreError: plan or results cannot be read or written.
     """
     workspace = Workspace.of_plan(services.store, plan_url)
-    plan = workspace.read_plan()
+    plan = workspace.read_plan(batch_id)
     segments = [row for row in plan.segments if row.batch == batch_id]
     if not segments:
         raise ConfigError(f"{plan_url} has no batch {batch_id!r}: it belongs to another plan")
     workspace.forget_results(batch_id, "rebuilt", "published", "stamped")
+    failures = FailureBudget(services, workspace, plan, log)
+    failures.forget([row.segment for row in segments])
+    if reason := failures.used_up():
+        log.warning("%s is left alone: %s", batch_id, reason)
+        results = [not_begun(row, reason) for row in segments]
+        return workspace.write_results("rebuilt", batch_id, results, RebuildResult)
     settings = services.settings.engine
     with work_folder(settings.workdir, log) as folder:
         machine = look_at_machine(folder)
@@ -65,7 +73,7 @@ def rebuild_batch(
         engines = _engines(services, limits, folder / "java", log)
         if any(planned.action is not Action.RELOAD for planned in segments):
             engines.begin()
-        job = Job(services.store, workspace, plan, folder, limits, log)
+        job = Job(services.store, workspace, plan, folder, limits, failures, log)
         results = Pipeline(job, engines, Progress(segments, log)).run(segments, should_stop)
     return workspace.write_results("rebuilt", batch_id, results, RebuildResult)
 

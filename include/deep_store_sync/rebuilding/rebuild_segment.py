@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deep_store_sync.errors import RebuildRefusedError
+from deep_store_sync.failure_budget import left_alone
 from deep_store_sync.jvm.process import EngineProcess
 from deep_store_sync.model import Action, Plan, PlannedSegment, RebuildResult, Rebuilt, Servers
 from deep_store_sync.rebuilding.apply_method import Applied, apply_method
@@ -66,11 +67,17 @@ class Ready:
 
 
 def fetch(
-    store: DeepStore, plan: Plan, planned: PlannedSegment, folder: Path, make_room: Callable[[int], None]
+    store: DeepStore,
+    plan: Plan,
+    planned: PlannedSegment,
+    folder: Path,
+    make_room: Callable[[int], None],
+    most_bytes: int | None = None,
 ) -> Fetched | RebuildResult:
     """Download a segment and unpack it into a folder of its own, unless it turns out that nothing is to be rebuilt.
 
-    `make_room` is called before anything is written, with the bytes of the archive.
+    `make_room` is called before anything is written, with the bytes of the archive. `most_bytes` is what the unpacked
+    files may take.
 
     Raises:
         DeepStoreSyncError: the object cannot be read, or is no archive of this segment.
@@ -110,7 +117,7 @@ def fetch(
         return replace(result, status=Rebuilt.RELOAD)
     if refused := method.refused or _old_format(layout):
         return replace(result, status=Rebuilt.NOT_ELIGIBLE, message=refused)
-    unpacked = unpack(archive, folder, planned.segment)
+    unpacked = unpack(archive, folder, planned.segment, most_bytes=most_bytes)
     result = replace(result, download_s=time.monotonic() - started)
     started = time.monotonic()
     original = take_fingerprint(unpacked.dir)
@@ -130,6 +137,11 @@ def fetch(
         unfinished,
         method,
     )
+
+
+def not_begun(planned: PlannedSegment, reason: str) -> RebuildResult:
+    """The result of a segment that is left alone, since so many others failed."""
+    return RebuildResult(planned.segment, Rebuilt.LEFT_ALONE, left_alone(reason), crc=planned.crc)
 
 
 def _refusal(planned: PlannedSegment, meta: CreationMeta, layout: SegmentLayout, unfinished: bool) -> str | None:

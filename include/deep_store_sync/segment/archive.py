@@ -35,6 +35,19 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 
+# An archive may be anybody's. A segment has a few files and, for Lucene, some dozens to a column; the two files of
+# metadata are read into memory, as are the headers of long names.
+_MOST_MEMBERS = 1_000_000
+_LARGEST_METADATA = 256 << 20
+_LARGEST_HEADER = 1 << 20
+_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+
 # What the libraries raise for damaged data: lz4 plain RuntimeErrors, and isal an error that its type stubs hide.
 _DAMAGED: tuple[type[Exception], ...] = (
     tarfile.TarError,
@@ -87,12 +100,14 @@ def detect(archive: Path) -> Compression:
     )
 
 
-def unpack(archive: Path, into: Path, segment: str) -> Unpacked:
+def unpack(archive: Path, into: Path, segment: str, *, most_bytes: int | None = None) -> Unpacked:
     """Unpack a segment's archive into `into`, and read it to its end, so that a damaged one is noticed.
 
+    `most_bytes` is what its files may take together; a small archive may hold very large ones.
+
     Raises:
-        ArchiveError: it is cut off, damaged, no tar, not this segment's, or holds a link, a device or a path outside
-            its folder.
+        ArchiveError: it is cut off, damaged, no tar, not this segment's, holds a link, a device or a path outside its
+            folder, or more than may be unpacked.
     """
     compression = detect(archive)
     size = 0
@@ -102,13 +117,18 @@ def unpack(archive: Path, into: Path, segment: str) -> Unpacked:
             if member.isdir():
                 target.mkdir(parents=True, exist_ok=True)
                 continue
+            size += member.size
+            if most_bytes is not None and size > most_bytes:
+                raise ArchiveError(
+                    f"the archive has {archive.stat().st_size} bytes, and its files more than {most_bytes}, which is "
+                    "all that they may take: raise engine.disk if it is a segment at all"
+                )
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with target.open("xb") as file:
                     _copy(tar, member, file)
             except FileExistsError:
                 raise ArchiveError(f"the archive holds {path} twice; look at it before anything else") from None
-            size += member.size
     segment_dir = into / segment
     for name in (CREATION_META, METADATA_PROPERTIES):
         if not (files_dir(segment_dir) / name).is_file():
@@ -129,6 +149,8 @@ def read_metadata(archive: Path, segment: str) -> tuple[bytes, bytes]:
     with _members(archive, detect(archive), segment, to_the_end=False) as members:
         for path, member, tar in members:
             if path.name in (CREATION_META, METADATA_PROPERTIES) and member.isfile():
+                if member.size > _LARGEST_METADATA:
+                    raise ArchiveError(f"the archive's {path} has {member.size} bytes: this is no segment's metadata")
                 content = io.BytesIO()
                 _copy(tar, member, content)
                 found[str(path)] = content.getvalue()
@@ -218,7 +240,10 @@ def _members(
 ) -> Iterator[Iterator[tuple[PurePosixPath, tarfile.TarInfo, tarfile.TarFile]]]:
     """The members of an archive in their order, checked; whatever is wrong with it comes out as an ArchiveError."""
     try:
-        with _reader(archive, compression) as stream, tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as tar:
+        with (
+            _reader(archive, compression) as stream,
+            tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK, tarinfo=_Member) as tar,
+        ):
             yield _checked(tar, segment)
             if to_the_end:
                 while stream.read(_CHUNK):  # the checksum comes last
@@ -233,7 +258,10 @@ def _members(
 def _checked(
     tar: tarfile.TarFile, segment: str | None
 ) -> Iterator[tuple[PurePosixPath, tarfile.TarInfo, tarfile.TarFile]]:
-    for member in tar:
+    for count, member in enumerate(tar):
+        if count > _MOST_MEMBERS:
+            raise ArchiveError(f"the archive holds more than {_MOST_MEMBERS} files: this is no segment")
+        tar.members.clear()  # type: ignore[attr-defined]  # of which it would keep all
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts:
             raise ArchiveError(f"the archive holds {member.name!r}, a path outside the segment's folder")
@@ -244,6 +272,17 @@ def _checked(
         if segment is not None and path.parts[0] != segment:
             raise ArchiveError(f"the archive's top folder is {path.parts[0]!r}, not the segment's name {segment!r}")
         yield path, member, tar
+
+
+class _Member(tarfile.TarInfo):
+    """A header of an archive, refused where it asks for memory without measure."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _HEADERS and member.size > _LARGEST_HEADER:
+            raise ArchiveError(f"the archive has a header of {member.size} bytes: this is no segment's")
+        return member
 
 
 @contextmanager

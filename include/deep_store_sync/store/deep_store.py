@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -15,12 +15,14 @@ from deep_store_sync.errors import (
     ObjectChangedError,
     ObjectNotFoundError,
 )
+from deep_store_sync.store.fast_listing import read_listings_fast
 from deep_store_sync.store.multipart import file_parts, object_parts, upload_in_parts
 from deep_store_sync.store.object_info import ObjectInfo, bare_etag, object_info, quoted_etag
 from deep_store_sync.store.object_url import object_url, parse_url
 from deep_store_sync.store.store_errors import translated
 from deep_store_sync.store.store_probe import probe
 from deep_store_sync.store.tags_and_grants import grants, tagging
+from deep_store_sync.store.whole_answers import expect_whole_answers
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -50,6 +52,8 @@ class DeepStore:
 
     def __init__(self, client: S3Client, *, multipart_threshold: int = _ONE_REQUEST, part_bytes: int = _PART) -> None:
         """Objects above `multipart_threshold` bytes are written and copied in parts, of `part_bytes` at least."""
+        expect_whole_answers(client)
+        read_listings_fast(client)
         self._client = client
         self.multipart_threshold = min(multipart_threshold, _ONE_REQUEST)
         self._part_bytes = part_bytes
@@ -111,6 +115,17 @@ class DeepStore:
         self._fetch(url, buffer, None)
         return buffer.getvalue()
 
+    def read_part(self, url: str, start: int, length: int, *, if_match: str) -> bytes:
+        """So many bytes of an object, from `start` on.
+
+        Raises:
+            ObjectChangedError: its ETag is not `if_match`.
+            ObjectNotFoundError: there is no such object.
+        """
+        buffer = io.BytesIO()
+        self._fetch(url, buffer, if_match, {"Range": f"bytes={start}-{start + length - 1}"})
+        return buffer.getvalue()
+
     def _fetch(
         self, url: str, sink: IO[bytes], if_match: str | None, arguments: Mapping[str, str] | None = None
     ) -> ObjectInfo:
@@ -132,7 +147,7 @@ class DeepStore:
             answer = get_object(Bucket=bucket, Key=key, **arguments, **condition)
             info = object_info(url, answer)
             got = 0
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:  # `with answer["Body"]` gives what is below it, without its checks
                 if if_match and info.etag != bare_etag(if_match):
                     raise ObjectChangedError(
                         f"GetObject {url}: the object has ETag {info.etag}, not {if_match} as before"
@@ -142,8 +157,29 @@ class DeepStore:
                     sink.write(chunk)
                     got += len(chunk)
         if got != info.size:
-            raise DeepStoreUnavailableError(f"GetObject {url}: the body ended after {got} of {info.size} bytes")
+            raise DeepStoreUnavailableError(
+                f"GetObject {url}: the body ended after {got} of {info.size} bytes. Check the network to the store"
+            )
         return info
+
+    def list_etags(
+        self, prefix_url: str, *, after: str | None = None, until: str | None = None
+    ) -> Iterator[list[tuple[str, str]]]:
+        """Key and ETag of the objects whose key begins with the URL's, page by page, in the order of keys.
+
+        Only of keys greater than `after`, and up to `until`.
+        """
+        bucket, prefix = parse_url(prefix_url)
+        beginning: Any = {"StartAfter": after} if after is not None else {}
+        with translated("ListObjectsV2", prefix_url):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **beginning)
+            for page in pages:
+                found = [(entry["Key"], bare_etag(entry["ETag"])) for entry in page.get("Contents", [])]
+                if until is None or not found or found[-1][0] <= until:
+                    yield found
+                else:
+                    yield [(key, etag) for key, etag in found if key <= until]
+                    return
 
     def list(self, prefix_url: str) -> Iterator[ObjectInfo]:
         """The objects whose key begins with the URL's, in the store's order, page by page."""

@@ -35,7 +35,10 @@ def parse_url(url: str) -> tuple[str, str]:
     pieces = parts.path.split("/")
     if "." in pieces or ".." in pieces:
         raise ConfigError(f"{shown_url(url)} has . or .. as a part of its path. Give the path that is meant")
-    key = "/".join(unquote(piece, errors="strict") for piece in pieces if piece)
+    try:
+        key = "/".join(unquote(piece, errors="strict") for piece in pieces if piece)
+    except UnicodeDecodeError:
+        raise ConfigError(f"{shown_url(url)} has percent-encoded bytes that are no UTF-8. Encode it anew") from None
     return parts.netloc, key + "/" if key and pieces[-1] == "" else key
 
 

@@ -20,6 +20,7 @@ from botocore.exceptions import (
     UnauthorizedSSOTokenError,
 )
 from botocore.exceptions import ConnectionError as ConnectionFailedError
+from botocore.parsers import ResponseParserError
 
 from deep_store_sync.errors import (
     DeepStoreAccessError,
@@ -49,6 +50,7 @@ _NO_ANSWER = (
     ResponseStreamingError,
     IncompleteReadError,
     FlexibleChecksumError,
+    ResponseParserError,  # no XML: cut short, or from somebody in between
 )
 _NO_CREDENTIALS = (
     NoCredentialsError,
@@ -99,7 +101,7 @@ def _refused(error: ClientError, where: str, *, conditional_write: bool) -> Deep
     if conditional_write and metadata.get("RetryAttempts", 0) and status in (404, 409, 412):
         return DeepStoreUnavailableError(
             f"{where}: refused ({said}) after it had been sent again. An earlier try may be what is there now: the "
-            "outcome is unknown"
+            "outcome is unknown. Check the network to the store"
         )
     if code in _BAD_CREDENTIALS or status == 401:
         return DeepStoreAccessError(

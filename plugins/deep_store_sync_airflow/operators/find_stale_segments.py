@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from airflow.sdk import Context
+from airflow.sdk.configuration import conf
 
 from deep_store_sync_airflow.operators.base import Batch, TableOperator
 from deep_store_sync_airflow.run_request import run_request
@@ -27,9 +28,12 @@ class FindStaleSegments(TableOperator):
             DeepStoreSyncError: controller or store did not answer: may pass.
         """
         from deep_store_sync.find import find_stale_segments
+        from deep_store_sync.plan import MAX_BATCHES
 
+        # Airflow refuses to map over more than this.
+        most = min(MAX_BATCHES, conf.getint("core", "max_map_length"))
         with airflow_errors(), open_services(self.settings) as services:
-            found = find_stale_segments(services, run_request(context), log=log)
+            found = find_stale_segments(services, run_request(context), log=log, max_batches=most)
         context["ti"].xcom_push(key=PLAN_KEY, value=found.plan_url)
         log.info("plan: %s", found.plan_url)
         return [Batch(id=batch.id, plan=found.plan_url) for batch in found.batches]

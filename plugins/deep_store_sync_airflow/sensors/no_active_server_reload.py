@@ -13,16 +13,17 @@ from deep_store_sync.settings import TableSync
 from deep_store_sync_airflow.older_runs import older_active_runs
 from deep_store_sync_airflow.operators.base import Batch
 from deep_store_sync_airflow.services import airflow_errors, controller_hook, log
-from deep_store_sync_airflow.triggers.no_active_server_reload import NoActiveServerReloadTrigger, describe, look
+from deep_store_sync_airflow.triggers.no_active_server_reload import NoActiveServerReloadTrigger, look
 
 
 class NoActiveServerReload(BaseSensorOperator):
-    """Waits until no server reload of the table is under way, without a worker slot while it waits.
+    """Waits until nothing else is at work on the table, without a worker slot while it waits.
 
-    It looks once itself, and defers only if it has to wait. With `after_older_runs` it first waits for the runs of
-    the same DAG that began earlier (see `older_runs`), given the id of the DAG's last task as `last_task_id`. A
-    reload that is older than the setting `reloadGiveUpAfter` is no longer waited for, with a warning. `poke_interval`
-    is in seconds.
+    That is a server reload of the table or of a segment, a rebalance, a minion task (see
+    `deep_store_sync.pinot.activity`; segments that are being replaced or committed are left out by the plan). It looks
+    once itself, and defers only if it has to wait. With `after_older_runs` it first waits for the runs of the same DAG
+    that began earlier (see `older_runs`), given the id of the DAG's last task as `last_task_id`. What is older than the
+    setting `reloadGiveUpAfter` is no longer waited for, with a warning. `poke_interval` is in seconds.
     """
 
     ui_color = "#e8f3ee"
@@ -60,12 +61,12 @@ class NoActiveServerReload(BaseSensorOperator):
         give_up_ms = round(self.settings.reload_give_up_after.total_seconds() * 1000)
         with airflow_errors(), controller_hook(self.settings).get_conn() as controller:
             report = look(controller, self.settings.table, give_up_ms)
-        for line in describe(report):
+        for line in report.lines():
             log.warning(line)
         if older:
             log.info("waiting for older runs of this DAG: %s", ", ".join(older))
         if not older and not report.active:
-            log.info("no server reload of %s is under way", self.settings.table)
+            log.info("nothing else is at work on %s", self.settings.table)
             return
         # The trigger's first look comes an interval from now. Airflow can fail a task whose trigger fires while the
         # worker that deferred it is still on its way out (upstream #71580), so it has to be more than a few seconds.
@@ -93,6 +94,6 @@ class NoActiveServerReload(BaseSensorOperator):
         for line in event.get("log", ()):
             log.warning(line)
         if event["status"] == "clear":
-            log.info("no server reload of %s is under way", self.settings.table)
+            log.info("nothing else is at work on %s", self.settings.table)
             return
         raise (AirflowException if event["transient"] else AirflowFailException)(event["message"])

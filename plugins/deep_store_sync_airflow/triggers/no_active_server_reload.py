@@ -1,16 +1,15 @@
-"""Asks the controller, now and then, whether a reload of a table is still under way."""
+"""Asks the controller, now and then, whether anything is still at work on a table."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from deep_store_sync.errors import DeepStoreSyncError, PinotUnavailableError
-from deep_store_sync.pinot.activity import ActivityReport, find_active_reloads
+from deep_store_sync.pinot.activity import ActivityReport, Looks, find_activity
 from deep_store_sync.pinot.controller import ControllerClient
 from deep_store_sync_airflow.hooks.pinot_controller import PinotControllerHook
 from deep_store_sync_airflow.older_runs import count_active
@@ -20,7 +19,7 @@ PATIENCE = 10
 
 
 class NoActiveServerReloadTrigger(BaseTrigger):
-    """Fires once no older run and no server reload of the table is active.
+    """Fires once no older run and no server reload or other operation on the table is active.
 
     The event is `{"status": "clear", "log": [...]}`, or `{"status": "error", "transient": ..., "message": ..., "log":
     [...]}`. It never fires before `poke_interval_s`.
@@ -72,7 +71,7 @@ class NoActiveServerReloadTrigger(BaseTrigger):
 
     async def _events(self) -> AsyncIterator[dict[str, Any]]:
         failures = 0
-        ended: set[str] = set()
+        looks = Looks()
         with await PinotControllerHook(self.pinot_conn_id, timeout_s=self.timeout_s).aget_conn() as controller:
             while True:
                 await asyncio.sleep(self.poke_interval_s)
@@ -80,15 +79,15 @@ class NoActiveServerReloadTrigger(BaseTrigger):
                     self.log.info("waiting for older runs of this DAG: %s", ", ".join(self.older_runs))
                     continue
                 try:
-                    report = await asyncio.to_thread(look, controller, self.table, self.give_up_after_ms, ended)
+                    report = await asyncio.to_thread(look, controller, self.table, self.give_up_after_ms, looks)
                 except PinotUnavailableError as error:
                     failures += 1
-                    self.log.warning("no answer on reloads, %d in a row: %s", failures, error)
+                    self.log.warning("no answer, %d in a row: %s", failures, error)
                     if failures == PATIENCE:
                         raise
                     continue
                 failures = 0
-                lines = describe(report)
+                lines = report.lines()
                 for line in lines:
                     self.log.info(line)
                 if not report.active:
@@ -96,31 +95,14 @@ class NoActiveServerReloadTrigger(BaseTrigger):
                     return
 
 
-def look(
-    controller: ControllerClient, table: str, give_up_after_ms: int, ended: set[str] | None = None
-) -> ActivityReport:
-    """The reloads of a table now. In `ended` the ids of jobs that need not be asked for again are kept between looks.
+def look(controller: ControllerClient, table: str, give_up_after_ms: int, looks: Looks | None = None) -> ActivityReport:
+    """What is at work on a table now. `looks` is what was learned before, by who looks repeatedly.
 
     Raises:
         PinotError: the controller does not answer, or there is no such table.
     """
-    return find_active_reloads(
-        controller,
-        table,
-        now_ms=round(time.time() * 1000),
-        give_up_after_ms=give_up_after_ms,
-        table_created_ms=controller.table_created_ms(table),
-        ended=ended,
-    )
+    return find_activity(controller, table, give_up_after_ms=give_up_after_ms, looks=looks)
 
 
 def _event(payload: dict[str, Any]) -> TriggerEvent:
     return TriggerEvent(payload)  # type: ignore[no-untyped-call]
-
-
-def describe(report: ActivityReport) -> list[str]:
-    """A line for every reload that is waited for, or no longer waited for."""
-    return [
-        *(f"a server reload is under way: {job.describe()}" for job in report.active),
-        *(f"no longer waiting for a server reload that never completed: {job.describe()}" for job in report.given_up),
-    ]

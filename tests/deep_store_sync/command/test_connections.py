@@ -8,9 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deep_store_sync.command.connections import controller_access
+from deep_store_sync.command.connections import controller_access, open_services
 from deep_store_sync.errors import ConfigError
 from deep_store_sync.pinot.access import Access, BearerAuth
+from deep_store_sync.settings import TableSync
 
 
 def access(connection: str = "pinot_controller_default", **environment: str) -> Access:
@@ -107,3 +108,15 @@ def test_what_is_wrong_is_named_and_no_secret_shown(environment: dict[str, str],
     with pytest.raises(ConfigError, match=says) as error:
         controller_access("prod", environment)
     assert "secret" not in str(error.value)
+
+
+def test_calls_to_the_store_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "7")
+    settings = TableSync.model_validate(
+        {"table": "t_OFFLINE", "deepStorePrefixes": ["s3://b/d"], "workspace": "s3://b/w", "storeTimeout": "5s"}
+    )
+    with open_services(settings, {"PINOT_CONTROLLER_URL": "http://pinot:9000"}) as services:
+        config = services.store._client.meta.config
+    assert (config.connect_timeout, config.read_timeout, config.tcp_keepalive) == (5, 5, True)
+    assert config.retries["total_max_attempts"] == 7

@@ -15,7 +15,8 @@ from deep_store_sync.errors import (
     SegmentGoneError,
 )
 from deep_store_sync.model import Lineage, ServerAnswer
-from deep_store_sync.pinot.controller import ControllerClient, split_table
+from deep_store_sync.pinot.controller import ControllerClient
+from deep_store_sync.pinot.table_name import split_table
 
 TABLE = "flights_OFFLINE"
 ODD = "a b+c%2F:é"

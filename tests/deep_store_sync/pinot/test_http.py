@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import socket
 import ssl
 import threading
@@ -227,3 +228,35 @@ def test_without_userinfo() -> None:
 def test_excerpts_are_one_short_line() -> None:
     assert excerpt("a\n b\t c") == "a b c"
     assert excerpt("x" * 500) == "x" * 200 + "…"
+
+
+# --- answers that are meant to do harm -------------------------------------------------------------------------------
+
+
+def test_an_answer_without_end_is_not_read_to_its_end() -> None:
+    sent = 0
+
+    class FakeFlood(httpx.SyncByteStream):
+        def __iter__(self) -> Any:
+            nonlocal sent
+            while True:
+                sent += 1000
+                yield b"x" * 1000
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=FakeFlood()))
+    with pytest.raises(PinotAnswerError, match=r"larger than 10000 bytes.* controller's own port"):
+        Http("controller", transport=transport, largest_answer=10_000).get(URL)
+    assert sent <= 12_000
+
+
+def test_what_counts_is_the_size_after_unpacking(fake: Any) -> None:
+    bomb = gzip.compress(b" " * 10_000_000)
+    assert len(bomb) < 20_000
+    fake.answer("/version", bomb, **{"Content-Encoding": "gzip"})
+    with pytest.raises(PinotAnswerError, match="larger than 1000000 bytes"):
+        http(fake, largest_answer=1_000_000).get(URL)
+
+
+def test_a_packed_answer_of_usual_size(fake: Any) -> None:
+    fake.answer("/version", gzip.compress(b'{"a": "\xc3\xa9"}'), **{"Content-Encoding": "gzip"})
+    assert http(fake).get(URL) == {"a": "é"}

@@ -235,9 +235,10 @@ def test_plan_that_is_not_there_or_has_no_such_batch(batch: Batch) -> None:
 def test_object_that_changes_under_the_download_is_a_lost_race(batch: Batch, fake_store: FakeStore) -> None:
     row = batch.add("s 0")
 
-    def overwrite(_: str) -> None:
-        bucket, key = row.url.removeprefix("s3://").split("/", 1)
-        batch.client.put_object(Bucket=bucket, Key=key, Body=b"another")
+    def overwrite(url: str) -> None:
+        if url == row.url:
+            bucket, key = row.url.removeprefix("s3://").split("/", 1)
+            batch.client.put_object(Bucket=bucket, Key=key, Body=b"another")
 
     fake_store.after_head = overwrite
     (result,) = batch.run()

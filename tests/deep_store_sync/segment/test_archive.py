@@ -232,3 +232,85 @@ def test_archive_of_a_metadata_push(tmp_path: Path) -> None:
         found = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
     assert found == {f"{NAME}/creation.meta": b"meta", f"{NAME}/metadata.properties": b"properties"}
     assert metadata_archive(NAME, b"meta", b"properties") == data
+
+
+# --- archives that are meant to do harm ------------------------------------------------------------------------------
+
+
+def blocks_of(header: tarfile.TarInfo, content: bytes = b"") -> bytes:
+    return header.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512)
+
+
+def test_a_bomb_is_not_unpacked_further_than_it_may_be(tmp_path: Path) -> None:
+    """A small archive with very many zeros in it."""
+    archive = tmp_path / "object"
+    zeros = tarfile.TarInfo(f"{NAME}/v3/columns.psf")
+    zeros.size = 64 << 20
+    with gzip.open(archive, "wb", 1) as file:
+        file.write(blocks_of(zeros))
+        for _ in range(64):
+            file.write(bytes(zeros.size // 64))
+    assert archive.stat().st_size < zeros.size / 200
+    with pytest.raises(ArchiveError, match=r"its files more than 5000000, .* raise engine\.disk"):
+        unpack(archive, tmp_path / "out", NAME, most_bytes=5_000_000)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 5_000_000
+
+
+def test_many_files_count_together(tmp_path: Path) -> None:
+    members = [(f"{NAME}/{number}", plain) for number in range(11)]
+    archive = of_members(tmp_path / "object", *members)
+    with pytest.raises(ArchiveError, match="more than 10"):
+        unpack(archive, tmp_path / "out", NAME, most_bytes=10)
+
+
+def test_a_sparse_file_counts_with_the_size_that_it_would_have(tmp_path: Path) -> None:
+    """A hole of a terabyte takes no data at all."""
+    header = bytearray(blocks_of(tarfile.TarInfo(f"{NAME}/v3/columns.psf")))
+    header[156:157] = tarfile.GNUTYPE_SPARSE
+    header[386:398], header[398:410] = b"%011o\0" % (1 << 32), b"%011o\0" % 0
+    header[483:495] = b"%011o\0" % (1 << 32)
+    header[148:156] = b"%06o\0 " % (256 + sum(header[:148]) + sum(header[156:512]))
+    archive = tmp_path / "object"
+    archive.write_bytes(gzip.compress(bytes(header) + bytes(1024)))
+    with pytest.raises(ArchiveError, match="more than 1000000"):
+        unpack(archive, tmp_path / "out", NAME, most_bytes=1_000_000)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_header_that_asks_for_memory_without_measure(tmp_path: Path, kind: bytes) -> None:
+    header = tarfile.TarInfo("././@header")
+    header.type, header.size = kind, 4 << 30
+    archive = tmp_path / "object"
+    archive.write_bytes(gzip.compress(blocks_of(header) + bytes(4096)))
+    for read in (lambda: unpack(archive, tmp_path / "out", NAME), lambda: read_metadata(archive, NAME)):
+        with pytest.raises(ArchiveError, match="a header of 4294967296 bytes"):
+            read()
+
+
+def test_metadata_that_is_none(tmp_path: Path) -> None:
+    header = tarfile.TarInfo(f"{NAME}/v3/metadata.properties")
+    header.size = 1 << 40
+    archive = tmp_path / "object"
+    archive.write_bytes(gzip.compress(blocks_of(header) + bytes(4096)))
+    with pytest.raises(ArchiveError, match="1099511627776 bytes: this is no segment's metadata"):
+        read_metadata(archive, NAME)
+
+
+def test_files_without_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deep_store_sync.segment.archive._MOST_MEMBERS", 10)
+    archive = of_members(tmp_path / "object", *[(f"{NAME}/{number}", plain) for number in range(20)])
+    with pytest.raises(ArchiveError, match="more than 10 files"):
+        unpack(archive, tmp_path / "out", NAME)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "/etc", "a/b", f"{NAME}/..", "", "a\\..\\b", "\0", "x" * 5000])
+def test_odd_names_stay_in_the_folder(tmp_path: Path, name: str) -> None:
+    """What a segment is called comes from the controller, what is in its archive from whoever wrote that."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    archive = of_members(tmp_path / "object", (f"{NAME}/v3/creation.meta", plain))
+    with pytest.raises((ArchiveError, OSError, ValueError)):
+        unpack(archive, folder, name)
+    with pytest.raises((ArchiveError, OSError, ValueError)):
+        unpack(of_members(tmp_path / "object", (f"{name}/v3/creation.meta", plain)), folder, name)
+    assert {path.name for path in tmp_path.iterdir()} == {"object", "out"}

@@ -32,6 +32,18 @@ def test_only_a_refresh_that_zookeeper_has_not_heard_of_is_unfinished() -> None:
     assert not ObjectMark("r", 1, 1, "h").unfinished(zookeeper_crc=1, object_crc=1)
 
 
+def test_a_push_is_unfinished_also_when_zookeeper_has_heard_of_one_that_it_was_built_over() -> None:
+    mark = ObjectMark("second", 1, 4, "v1:ab", pending=(2, 3))
+    read = read_mark(mark.to_metadata())
+    assert read is not None
+    assert read.pending == (2, 3)
+    assert all(read.unfinished(zookeeper_crc=crc, object_crc=4) for crc in (1, 2, 3))
+    assert not any(read.unfinished(zookeeper_crc=crc, object_crc=4) for crc in (4, 5))
+    assert not read.unfinished(zookeeper_crc=2, object_crc=3)
+    assert ObjectMark("last", 1, 99, "h", pending=range(90)).pending == tuple(range(74, 90))  # type: ignore[arg-type]
+    assert read == ObjectMark("second", 1, 4, "v1:ab")
+
+
 def test_a_run_id_reads_as_it_was_marked_whatever_is_in_it() -> None:
     mark = ObjectMark("lauf_ü", 1, 2, "h")
     assert read_mark(mark.to_metadata()) == mark

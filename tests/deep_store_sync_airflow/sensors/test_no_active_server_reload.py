@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -38,6 +39,7 @@ def status(done: int, *, minutes_ago: float = 1) -> dict[str, Any]:
         "totalServersQueried": 2,
         "totalServerCallsFailed": 0,
         "status": "COMPLETED" if done == 12 else "IN_PROGRESS",
+        "timeElapsedInMinutes": minutes_ago,
         "metadata": {"submissionTimeMs": round(NOW - minutes_ago * 60_000)},
     }
 
@@ -91,7 +93,7 @@ def test_a_reload_that_never_completes_is_given_up_loudly(
     controller.answers["/segments/segmentReloadStatus/j1"] = (200, status(3, minutes_ago=361))
     with caplog.at_level(logging.WARNING):
         sensor(settings).execute(context)
-    assert "no longer waiting for a server reload that never completed: reload job j1" in caplog.text
+    assert "no longer waited for, it never ended: reload job j1" in caplog.text
 
 
 def test_it_defers_while_older_runs_are_active(
@@ -122,6 +124,45 @@ def test_a_reload_of_an_earlier_table_of_that_name(settings: TableSync, controll
     controller.answers["/tables/flights/stats"] = (200, {"OFFLINE": {"creationTime": "99990101T000000Z"}})
     controller.answers[JOBS] = (200, job())
     controller.answers["/segments/segmentReloadStatus/j1"] = (200, status(3))
+    sensor(settings).execute(context)
+
+
+def rebalance(status: str) -> dict[str, Any]:
+    progress = json.dumps({"status": status})
+    return {"j2": {"jobId": "j2", "submissionTimeMs": str(NOW), "REBALANCE_PROGRESS_STATS": progress}}
+
+
+REPLACEMENT = {"1": {"segmentsFrom": ["a"], "segmentsTo": ["b"], "state": "IN_PROGRESS", "timestamp": NOW}}
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ({"/rebalances of flights": rebalance("IN_PROGRESS")}, "rebalance job j2"),
+        (
+            {
+                "/tasks/tasktypes": ["PurgeTask"],
+                "/tasks/PurgeTask/flights_OFFLINE/state": {f"Task_PurgeTask_u_{NOW}": "IN_PROGRESS"},
+                f"/tasks/task/Task_PurgeTask_u_{NOW}/config": [],
+            },
+            f"PurgeTask Task_PurgeTask_u_{NOW}",
+        ),
+    ],
+)
+def test_it_defers_while_anything_else_is_at_work(
+    settings: TableSync, controller: Any, context: Any, answers: Any, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    controller.answers[JOBS] = (200, {})
+    controller.answers |= {path: (200, body) for path, body in answers.items()}
+    with caplog.at_level(logging.WARNING), pytest.raises(TaskDeferred):
+        sensor(settings).execute(context)
+    assert f"under way: {says}" in caplog.text
+
+
+def test_it_goes_on_when_that_is_over(settings: TableSync, controller: Any, context: Any) -> None:
+    controller.answers[JOBS] = (200, {})
+    controller.answers["/segments/flights/lineage"] = (200, {"lineageEntries": REPLACEMENT})  # the plan sees to that
+    controller.answers["/rebalances of flights"] = (200, rebalance("DONE"))
     sensor(settings).execute(context)
 
 

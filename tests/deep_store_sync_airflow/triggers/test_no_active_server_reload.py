@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -31,8 +32,9 @@ def job(submitted_ms: int) -> dict[str, dict[str, str]]:
     return {"j1": {"jobId": "j1", "tableName": "flights_OFFLINE", "submissionTimeMs": str(submitted_ms)}}
 
 
-def status(state: str) -> dict[str, Any]:
-    return {"totalSegmentCount": 2, "successCount": 1, "totalServersQueried": 1, "status": state}
+def status(state: str, minutes: float = 1) -> dict[str, Any]:
+    counts = {"totalSegmentCount": 2, "successCount": 1, "totalServersQueried": 1}
+    return {**counts, "status": state, "timeElapsedInMinutes": minutes}
 
 
 async def first_event(trigger: NoActiveServerReloadTrigger) -> Any:
@@ -57,7 +59,7 @@ def test_clear(controller: Any) -> None:
 def test_it_waits_for_the_reload_and_asks_no_more_about_ended_ones(
     controller: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    controller.answers[JOBS] = (200, job(no_active_server_reload.time.time_ns() // 1_000_000))
+    controller.answers[JOBS] = (200, job(time.time_ns() // 1_000_000))
     controller.answers[STATUS] = (200, status("IN_PROGRESS"))
     looks = 0
     sleep = asyncio.sleep
@@ -77,10 +79,10 @@ def test_it_waits_for_the_reload_and_asks_no_more_about_ended_ones(
 
 def test_a_reload_that_never_completes_is_given_up(controller: Any) -> None:
     controller.answers[JOBS] = (200, job(1))
-    controller.answers[STATUS] = (200, status("IN_PROGRESS"))
+    controller.answers[STATUS] = (200, status("IN_PROGRESS", minutes=61))
     event = asyncio.run(first_event(trigger()))
     assert event["status"] == "clear"
-    assert event["log"] == ["no longer waiting for a server reload that never completed: reload job j1 (all segments)"]
+    assert event["log"] == ["no longer waited for, it never ended: reload job j1 (all segments)"]
 
 
 def test_it_waits_for_older_runs_first(controller: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +102,7 @@ def test_it_waits_for_older_runs_first(controller: Any, monkeypatch: pytest.Monk
 
 def test_a_controller_that_is_away_for_a_while(controller: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     controller.answers[JOBS] = (200, {})
-    real, failures = no_active_server_reload.find_active_reloads, [0]
+    real, failures = no_active_server_reload.find_activity, [0]
 
     def unavailable(*args: Any, **kwargs: Any) -> Any:
         failures[0] += 1
@@ -108,7 +110,7 @@ def test_a_controller_that_is_away_for_a_while(controller: Any, monkeypatch: pyt
             raise no_active_server_reload.PinotUnavailableError("away")
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(no_active_server_reload, "find_active_reloads", unavailable)
+    monkeypatch.setattr(no_active_server_reload, "find_activity", unavailable)
     assert asyncio.run(first_event(trigger()))["status"] == "clear"
 
 
@@ -116,7 +118,7 @@ def test_a_controller_that_stays_away(controller: Any, monkeypatch: pytest.Monke
     def unavailable(*args: Any, **kwargs: Any) -> Any:
         raise no_active_server_reload.PinotUnavailableError("away")
 
-    monkeypatch.setattr(no_active_server_reload, "find_active_reloads", unavailable)
+    monkeypatch.setattr(no_active_server_reload, "find_activity", unavailable)
     event = asyncio.run(first_event(trigger()))
     assert event == {"status": "error", "transient": True, "message": "PinotUnavailableError: away", "log": []}
 

@@ -15,6 +15,7 @@ import java.util.concurrent.TimeoutException;
 import java.util.stream.IntStream;
 import org.apache.commons.io.FileUtils;
 import org.apache.helix.HelixAdmin;
+import org.apache.helix.HelixException;
 import org.apache.helix.HelixManager;
 import org.apache.helix.HelixManagerFactory;
 import org.apache.helix.InstanceType;
@@ -29,7 +30,9 @@ import org.apache.pinot.common.metrics.ServerMetrics;
 import org.apache.pinot.common.utils.LLCSegmentName;
 import org.apache.pinot.controller.ControllerConf;
 import org.apache.pinot.controller.ControllerStarter;
+import org.apache.pinot.controller.helix.core.minion.PinotHelixTaskResourceManager;
 import org.apache.pinot.core.data.manager.realtime.SegmentBuildTimeLeaseExtender;
+import org.apache.pinot.core.minion.PinotTaskConfig;
 import org.apache.pinot.server.realtime.ControllerLeaderLocator;
 import org.apache.pinot.server.realtime.ServerSegmentCompletionProtocolHandler;
 import org.apache.pinot.spi.config.table.TableConfig;
@@ -56,6 +59,7 @@ final class Cluster {
   private final String _zooKeeper;
   private final String _controllerUrl;
   private final HelixAdmin _admin;
+  private ControllerStarter _controller;
   private final QueryEngine _queries;
   private ZkHelixPropertyStore<ZNRecord> _properties;
   /** By instance name, in the order of creation. A stopped server stays, and is not running. */
@@ -93,9 +97,11 @@ final class Cluster {
     return Map.of("controllerUrl", _controllerUrl, "zooKeeper", _zooKeeper, "servers", servers);
   }
 
-  List<List<Object>> query(String sql)
+  /** Asks all servers in turn, or only one of them where that is not null. */
+  List<List<Object>> query(String sql, String server)
       throws Exception {
-    return _queries.query(sql, running(), table -> _admin.getResourceIdealState(NAME, table));
+    return _queries.query(sql, running().stream().filter(each -> server == null || each.name().equals(server)).toList(),
+        table -> _admin.getResourceIdealState(NAME, table));
   }
 
   /**
@@ -163,6 +169,34 @@ final class Cluster {
           return new ServerStart(seconds, server.loadMs());
         }
         pause(deadline, "server " + name + " has " + actual + " online, and should have " + wanted);
+      }
+    }
+  }
+
+  /** Has a running server replace segments whose CRC is not ZooKeeper's, as it does by default, or not. */
+  void checkCrcs(String name, boolean on) {
+    server(name).tables().checkCrcs(on);
+  }
+
+  /** Submits a task to the minions, of which there are none: it waits. Returns its name. */
+  String submitTask(String type, JsonNode configs) {
+    PinotHelixTaskResourceManager tasks = _controller.getHelixTaskResourceManager();
+    tasks.ensureTaskQueueExists(type);
+    Map<String, String> given = new HashMap<>();
+    configs.fields().forEachRemaining(config -> given.put(config.getKey(), config.getValue().asText()));
+    return tasks.submitTask(List.of(new PinotTaskConfig(type, given)), 3_600_000, 1, 1);
+  }
+
+  /** Removes all tasks of a type, and waits until they are gone. */
+  void deleteTasks(String type)
+      throws Exception {
+    PinotHelixTaskResourceManager tasks = _controller.getHelixTaskResourceManager();
+    long deadline = System.currentTimeMillis() + STOP_TIMEOUT_MS;
+    while (tasks.getTaskTypes().contains(type)) {
+      try {
+        tasks.deleteTaskQueue(type, true);
+      } catch (HelixException e) { // the controller is at work on it
+        pause(deadline, "the tasks of type " + type + " cannot be removed: " + e.getMessage());
       }
     }
   }
@@ -290,9 +324,9 @@ final class Cluster {
     // File systems and fetchers are one for a JVM, so the controller's settings serve the servers as well.
     config.put("pinot.controller.segment.fetcher.protocols", "file,http,s3");
     config.put("pinot.controller.segment.fetcher.s3.class", CountingSegmentFetcher.class.getName());
-    ControllerStarter controller = new ControllerStarter();
-    controller.init(new ControllerConf(config));
-    controller.start();
+    _controller = new ControllerStarter();
+    _controller.init(new ControllerConf(config));
+    _controller.start();
   }
 
   /** What servers in one JVM share to find the controller and the property store, and does not end with one of them. */

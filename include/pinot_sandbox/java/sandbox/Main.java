@@ -86,7 +86,7 @@ public final class Main {
       throws Exception {
     switch (operation) {
       case "query":
-        return _cluster.query(args.get("sql").asText());
+        return _cluster.query(args.get("sql").asText(), args.path("server").textValue());
       case "buildSegment":
         return SegmentBuilder.build(args);
       case "createStream":
@@ -112,6 +112,14 @@ public final class Main {
       case "startServer":
         return _cluster.startServer(args.get("name").asText(), args.get("wipe").asBoolean(),
             args.get("timeoutMs").asLong());
+      case "checkCrcs":
+        _cluster.checkCrcs(args.get("name").asText(), args.get("on").asBoolean());
+        return null;
+      case "submitTask":
+        return _cluster.submitTask(args.get("type").asText(), args.get("configs"));
+      case "deleteTasks":
+        _cluster.deleteTasks(args.get("type").asText());
+        return null;
       case "servers":
         return _cluster.describe().get("servers");
       default:

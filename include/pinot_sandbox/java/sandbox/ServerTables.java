@@ -59,6 +59,7 @@ final class ServerTables {
   private final Map<String, TableDataManager> _tables = new ConcurrentHashMap<>();
   private final Map<String, Long> _loadMs = new ConcurrentHashMap<>();
   private final SegmentLocks _locks = new SegmentLocks();
+  private volatile boolean _checksCrcs = true;
   private final SegmentReloadSemaphore _reloadSemaphore = new SegmentReloadSemaphore(REFRESH_THREADS);
   private final ExecutorService _refreshThreads = Executors.newFixedThreadPool(REFRESH_THREADS);
   private final Cache<Pair<String, String>, SegmentErrorInfo> _errors =
@@ -107,6 +108,11 @@ final class ServerTables {
 
   ServerQueryExecutorV1Impl queries() {
     return _queries;
+  }
+
+  /** Whether a segment of another CRC than ZooKeeper's is replaced (instance.check.crc.on.segment.load). */
+  void checkCrcs(boolean checksCrcs) {
+    _checksCrcs = checksCrcs;
   }
 
   /** Milliseconds that each segment took to come online since the server started. */
@@ -251,6 +257,7 @@ final class ServerTables {
         case "getDeletedSegmentsCacheTtlMinutes":
           return 2;
         case "shouldCheckCRCOnSegmentLoad":
+          return _checksCrcs;
         case "shouldReloadConsumingSegment":
           return true;
         default:

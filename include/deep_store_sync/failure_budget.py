@@ -1,0 +1,79 @@
+"""The failure budget of a run: after so many failures, the rest of the table is left as it is.
+
+What fails one segment after the other is seldom the segments' fault: a config that Pinot cannot build, a disk that is
+full, servers that load nothing. Batches work side by side in tasks that know nothing of one another, so each leaves a
+note of every segment that failed in the run's workspace, and counts the notes before it begins another one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+from deep_store_sync.errors import DeepStoreSyncError
+from deep_store_sync.model import Plan
+from deep_store_sync.services import Services
+from deep_store_sync.workspace import Workspace
+
+SHARE_COUNTS_FROM = 5
+"""Failures below which the share does not count: of a run over three segments, one failure is a third."""
+
+
+def used_up(failed: int, planned: int, *, max_failures: int | None, max_failed_share: float) -> str | None:
+    """Why no other segment may be begun after so many failures in a run that is to work on `planned` segments, or None.
+
+    `max_failed_share` is a number from 0 to 1.
+    """
+    if max_failures is not None and failed >= max_failures:
+        return f"{failed} segments of this run have failed, and maxFailures is {max_failures}"
+    if failed >= SHARE_COUNTS_FROM and failed > max_failed_share * planned:
+        return f"{failed} of {planned} segments of this run have failed, and maxFailedShare is {max_failed_share:g}"
+    return None
+
+
+class FailureBudget:
+    """Counts the failures of a run over all its batches. Safe to use from several threads."""
+
+    def __init__(self, services: Services, workspace: Workspace, plan: Plan, log: logging.Logger) -> None:
+        self._settings = services.settings
+        self._workspace = workspace
+        self._log = log
+        self._planned = plan.work or 0
+
+    def used_up(self) -> str | None:
+        """Why the rest is to be left alone now, or None.
+
+        Raises:
+            DeepStoreError: the notes cannot be listed.
+        """
+        return used_up(
+            len(self._workspace.failures()),
+            self._planned,
+            max_failures=self._settings.max_failures,
+            max_failed_share=self._settings.max_failed_share,
+        )
+
+    def record(self, segments: Collection[str]) -> None:
+        """Count these segments as failed, each once.
+
+        A note that cannot be written is missing in the count, and no more than that.
+        """
+        try:
+            for segment in segments:
+                self._workspace.note_failure(segment)
+        except DeepStoreSyncError as error:
+            self._log.warning("failures that the failure budget does not count: %s", error)
+
+    def forget(self, segments: Collection[str]) -> None:
+        """Count these segments no more: they are tried again.
+
+        Raises:
+            DeepStoreError: the notes cannot be listed or removed.
+        """
+        for segment in self._workspace.failures() & set(segments):
+            self._workspace.forget_failure(segment)
+
+
+def left_alone(reason: str) -> str:
+    """The message of a segment that was not begun for this reason."""
+    return f"left as it is: {reason}. Mend what failed; the next run takes it up again"

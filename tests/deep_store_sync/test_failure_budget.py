@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+
+import pytest
+
+from deep_store_sync.errors import DeepStoreUnavailableError
+from deep_store_sync.failure_budget import SHARE_COUNTS_FROM, FailureBudget, used_up
+from deep_store_sync.model import Action, Plan, PlannedSegment, RunRequest, Servers, StampState
+from deep_store_sync.services import Services
+from deep_store_sync.settings import TableSync
+from deep_store_sync.store.deep_store import DeepStore
+from deep_store_sync.workspace import Workspace
+
+LOG = logging.getLogger("tests.failure_budget")
+ODD = "a b/c+d%é:1"
+
+
+@pytest.mark.parametrize(
+    ("failed", "planned", "most", "share", "says"),
+    [
+        (0, 10, 1, 0.2, None),
+        (1, 10, 1, 0.2, "maxFailures is 1"),
+        (99, 10_000, 100, 1.0, None),
+        (100, 10_000, 100, 1.0, "100 segments of this run have failed, and maxFailures is 100"),
+        (3, 3, None, 0.2, None),  # of so few segments the share says nothing
+        (SHARE_COUNTS_FROM, 20, None, 0.2, "5 of 20 segments of this run have failed, and maxFailedShare is 0.2"),
+        (SHARE_COUNTS_FROM, 25, None, 0.2, None),
+        (6, 25, None, 0.2, "6 of 25"),
+        (10_000, 10_000, None, 1.0, None),
+    ],
+)
+def test_when_it_is_used_up(failed: int, planned: int, most: int | None, share: float, says: str | None) -> None:
+    reason = used_up(failed, planned, max_failures=most, max_failed_share=share)
+    assert (reason is None) is (says is None)
+    assert says is None or says in str(reason)
+
+
+def budget(store: DeepStore, prefix: str, log: logging.Logger = LOG, **settings: Any) -> FailureBudget:
+    """As each task of a run makes its own."""
+    rows = [
+        PlannedSegment(f"s{number}", Action.REBUILD, "", "v1:0", Servers.STALE, StampState.NONE, batch="b0001")
+        for number in range(8)
+    ]
+    table = TableSync(table="t_OFFLINE", deep_store_prefixes=("s3://b/d",), workspace=prefix).model_copy(
+        update=settings
+    )
+    nothing = cast(Any, None)
+    plan = Plan("t_OFFLINE", RunRequest("run"), 0, {}, {}, tuple(rows))
+    return FailureBudget(Services(nothing, nothing, store, table), Workspace(store, f"{prefix}/run/1"), plan, log)
+
+
+def test_it_counts_the_failures_of_all_tasks_each_segment_once(store: DeepStore, prefix: str) -> None:
+    one, other = budget(store, prefix, max_failures=3), budget(store, prefix, max_failures=3)
+    one.record(["s0", ODD])
+    other.record(["s0"])
+    assert one.used_up() is None
+    other.record(["s1"])
+    assert one.used_up() == other.used_up() == "3 segments of this run have failed, and maxFailures is 3"
+
+
+def test_what_is_tried_again_has_not_failed(store: DeepStore, prefix: str) -> None:
+    one = budget(store, prefix, max_failures=2)
+    one.record(["s0", ODD])
+    one.forget(["s7", ODD])
+    assert one.used_up() is None
+    one.forget(["s0"])
+    one.record(["s1"])
+    assert one.used_up() is None
+
+
+class FakeStoreWithoutAnswers(DeepStore):
+    """A store that takes nothing now."""
+
+    def write_workspace(self, url: str, body: Any) -> str:
+        raise DeepStoreUnavailableError("no answer from the store")
+
+
+def test_a_note_that_cannot_be_written_is_a_warning_and_stops_nobody(
+    s3: Any, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    budget(FakeStoreWithoutAnswers(s3), prefix).record(["s0"])
+    assert "no answer from the store" in caplog.text
