@@ -148,6 +148,7 @@ REPLACEMENT = {"1": {"segmentsFrom": ["a"], "segmentsTo": ["b"], "state": "IN_PR
             f"PurgeTask Task_PurgeTask_u_{NOW}",
         ),
     ],
+    ids=["rebalance", "minion task"],  # the same in every process of a test run: the names hold the time
 )
 def test_it_defers_while_anything_else_is_at_work(
     settings: TableSync, controller: Any, context: Any, answers: Any, says: str, caplog: pytest.LogCaptureFixture
