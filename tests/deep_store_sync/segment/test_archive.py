@@ -123,7 +123,9 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [gzip.compress(b"not a tar" * 999), zstandard.compress(b""), lz4.frame.compress(b"x" * 512)]
+    "data",
+    [gzip.compress(b"not a tar" * 999), zstandard.compress(b""), lz4.frame.compress(b"x" * 512)],
+    ids=["gzip", "zstd", "lz4"],
 )
 def test_compressed_something_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "object").write_bytes(data)
