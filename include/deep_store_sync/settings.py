@@ -293,6 +293,11 @@ class TableSync(_Settings):
     """Batches of a run that are worked on at once. Null: as many as Airflow has slots for. Set it to bound what one
     table takes of workers, network and servers."""
 
+    @property
+    def give_up_after_ms(self) -> int:
+        """`reload_give_up_after` in milliseconds, as Pinot tells ages."""
+        return round(self.reload_give_up_after.total_seconds() * 1000)
+
     @model_validator(mode="after")
     def _workspace_is_outside(self) -> TableSync:
         workspace = _folder(self.workspace)

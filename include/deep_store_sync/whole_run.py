@@ -47,10 +47,11 @@ def wait_until_quiet(services: Services, *, log: logging.Logger, sleep: Callable
         PinotError: the controller does not answer, or not what it should.
     """
     settings = services.settings
-    give_up_ms = round(settings.reload_give_up_after.total_seconds() * 1000)
     looks = Looks()
     while True:
-        report = find_activity(services.controller, settings.table, give_up_after_ms=give_up_ms, looks=looks)
+        report = find_activity(
+            services.controller, settings.table, give_up_after_ms=settings.give_up_after_ms, looks=looks
+        )
         for line in report.lines():
             log.warning("%s: %s", settings.table, line)
         if not report.active:

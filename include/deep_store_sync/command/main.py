@@ -20,6 +20,7 @@ from deep_store_sync.command.connections import open_services
 from deep_store_sync.command.output import complain, document, members, say, table
 from deep_store_sync.errors import ConfigError, DeepStoreSyncError
 from deep_store_sync.model import RunRequest
+from deep_store_sync.services import Services
 from deep_store_sync.settings import LoadedTable, TableSync, load_tables
 from deep_store_sync.upkeep import doctor
 from deep_store_sync.upkeep.rollback import no_such_run, roll_back
@@ -142,10 +143,10 @@ def _rollback(options: argparse.Namespace, environment: Mapping[str, str]) -> in
 
 
 def _verify(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    results = []
-    for settings in _tables(options, environment):
-        with open_services(settings, environment) as services:
-            results.append(verify_table(services, globs=options.segment, sample=options.sample, log=log))
+    results = [
+        verify_table(services, globs=options.segment, sample=options.sample, log=log)
+        for services in _each(options, environment)
+    ]
     if options.json:
         document({"tables": [{**members(result), "true": result.true} for result in results]})
     for result in [] if options.json else results:
@@ -160,10 +161,9 @@ def _unstamp(options: argparse.Namespace, environment: Mapping[str, str]) -> int
     if not options.segment and not options.run:
         raise ConfigError("say which stamps: give --segment or --run; --segment '*' stands for all of them")
     results = []
-    for settings in _tables(options, environment):
-        with open_services(settings, environment) as services:
-            rows = unstamp(services, globs=options.segment, run_id=options.run, dry_run=options.dry_run, log=log)
-            results.append((settings.table, rows))
+    for services in _each(options, environment):
+        rows = unstamp(services, globs=options.segment, run_id=options.run, dry_run=options.dry_run, log=log)
+        results.append((services.settings.table, rows))
     if options.json:
         document({"tables": [{"table": name, "segments": rows} for name, rows in results]})
     for name, rows in [] if options.json else results:
@@ -178,10 +178,7 @@ def _run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     run_id = f"shell__{clock.now().isoformat(timespec='seconds')}_{secrets.token_hex(3)}"
     request = RunRequest(run_id, options.force, options.dry_run, tuple(options.segment), options.max_segments)
     log.setLevel(logging.INFO)  # it takes its time, and the log is what tells how far it is
-    results = []
-    for settings in _tables(options, environment):
-        with open_services(settings, environment) as services:
-            results.append(run_table(services, request, log=log))
+    results = [run_table(services, request, log=log) for services in _each(options, environment)]
     if options.json:
         document({"runId": run_id, "tables": results})
     for result in [] if options.json else results:
@@ -193,10 +190,9 @@ def _run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
 
 def _doctor(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    found = []
-    for settings in _tables(options, environment):
-        with open_services(settings, environment) as services:
-            found.append((settings.table, doctor.Doctor(services, log).examine()))
+    found = [
+        (services.settings.table, doctor.Doctor(services, log).examine()) for services in _each(options, environment)
+    ]
     if options.json:
         document({"tables": [{"table": name, "checks": checks} for name, checks in found]})
     for name, checks in [] if options.json else found:
@@ -204,6 +200,13 @@ def _doctor(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         table(("CHECK", "VERDICT", "FOUND"), [(check.subject, check.verdict, check.message) for check in checks])
     failed = any(check.verdict is doctor.Verdict.FAILED for _, checks in found for check in checks)
     return UNDONE if failed else DONE
+
+
+def _each(options: argparse.Namespace, environment: Mapping[str, str]) -> Iterator[Services]:
+    """The services of one table that is meant after the other, open until the next one is asked for."""
+    for settings in _tables(options, environment):
+        with open_services(settings, environment) as services:
+            yield services
 
 
 def _tables(options: argparse.Namespace, environment: Mapping[str, str]) -> list[TableSync]:

@@ -125,6 +125,5 @@ class LastCheck:
         return [operation for operation in (*report.active, *report.replacements) if operation.touches(segments)]
 
     def _activity(self) -> ActivityReport:
-        settings = self.services.settings
-        give_up_ms = round(settings.reload_give_up_after.total_seconds() * 1000)
+        give_up_ms = self.services.settings.give_up_after_ms
         return find_activity(self.services.controller, self.plan.table, give_up_after_ms=give_up_ms, looks=self._looks)

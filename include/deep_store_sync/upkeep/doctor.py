@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 
-from deep_store_sync.decide import lies_in
+from deep_store_sync.decide import lies_in, online_servers
 from deep_store_sync.errors import DeepStoreSyncError, PinotError
 from deep_store_sync.jvm.jars import find_jars
 from deep_store_sync.jvm.process import EngineProcess
-from deep_store_sync.plan import hosting_servers
 from deep_store_sync.rebuilding.limits import decide_limits, limits_line, look_at_machine
 from deep_store_sync.services import Services
 from deep_store_sync.store.versioning import Versioning
@@ -88,11 +87,10 @@ class Doctor:
         return Verdict.OK, f"{table}: {len(self._ideal_state)} segments on {len(servers)} servers"
 
     def _answers(self) -> tuple[Verdict, str]:
-        answers = self.services.controller.stale(self.services.settings.table)
-        hosting = {server for segment in self._ideal_state for server in hosting_servers(self._ideal_state, segment)}
+        answers, hosting = self.services.controller.stale(self.services.settings.table), self._hosting()
         silent = {
             server: answers[server].error or "no valid answer" if server in answers else "not in the answer"
-            for server in sorted(hosting)
+            for server in hosting
             if server not in answers or not answers[server].valid
         }
         if silent:
@@ -104,10 +102,14 @@ class Doctor:
             )
         return Verdict.OK, f"{len(hosting)} servers say which segments are stale"
 
+    def _hosting(self) -> list[str]:
+        """The servers that are to have a segment of the table loaded."""
+        states = self._ideal_state.values()
+        return sorted({server for servers in states for server in online_servers(servers)})
+
     def _servers(self) -> Iterator[Check]:
         """Each server that hosts a segment, on its admin port: without it, nothing can be proven to be loaded."""
-        hosting = {server for segment in self._ideal_state for server in hosting_servers(self._ideal_state, segment)}
-        for server in sorted(hosting):
+        for server in self._hosting():
             yield self._check(f"server {server}", lambda server=server: self._server(server))  # type: ignore[misc]
 
     def _server(self, server: str) -> tuple[Verdict, str]:

@@ -9,11 +9,12 @@ from typing import Any
 from airflow.sdk import BaseSensorOperator, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from deep_store_sync.pinot.activity import find_activity
 from deep_store_sync.settings import TableSync
 from deep_store_sync_airflow.older_runs import older_active_runs
 from deep_store_sync_airflow.operators.base import Batch
 from deep_store_sync_airflow.services import airflow_errors, controller_hook, log
-from deep_store_sync_airflow.triggers.no_active_server_reload import NoActiveServerReloadTrigger, look
+from deep_store_sync_airflow.triggers.no_active_server_reload import NoActiveServerReloadTrigger
 
 
 class NoActiveServerReload(BaseSensorOperator):
@@ -58,9 +59,9 @@ class NoActiveServerReload(BaseSensorOperator):
         older: tuple[str, ...] = ()
         if self.after_older_runs:
             older = older_active_runs(context, first_task_id=self.task_id, last_task_id=str(self.last_task_id))
-        give_up_ms = round(self.settings.reload_give_up_after.total_seconds() * 1000)
+        give_up_ms = self.settings.give_up_after_ms
         with airflow_errors(), controller_hook(self.settings).get_conn() as controller:
-            report = look(controller, self.settings.table, give_up_ms)
+            report = find_activity(controller, self.settings.table, give_up_after_ms=give_up_ms)
         for line in report.lines():
             log.warning(line)
         if older:

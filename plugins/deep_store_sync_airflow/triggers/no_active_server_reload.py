@@ -9,8 +9,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from deep_store_sync.errors import DeepStoreSyncError, PinotUnavailableError
-from deep_store_sync.pinot.activity import ActivityReport, Looks, find_activity
-from deep_store_sync.pinot.controller import ControllerClient
+from deep_store_sync.pinot.activity import Looks, find_activity
 from deep_store_sync_airflow.hooks.pinot_controller import PinotControllerHook
 from deep_store_sync_airflow.older_runs import count_active
 
@@ -79,7 +78,9 @@ class NoActiveServerReloadTrigger(BaseTrigger):
                     self.log.info("waiting for older runs of this DAG: %s", ", ".join(self.older_runs))
                     continue
                 try:
-                    report = await asyncio.to_thread(look, controller, self.table, self.give_up_after_ms, looks)
+                    report = await asyncio.to_thread(
+                        find_activity, controller, self.table, give_up_after_ms=self.give_up_after_ms, looks=looks
+                    )
                 except PinotUnavailableError as error:
                     failures += 1
                     self.log.warning("no answer, %d in a row: %s", failures, error)
@@ -93,15 +94,6 @@ class NoActiveServerReloadTrigger(BaseTrigger):
                 if not report.active:
                     yield {"status": "clear", "log": lines}
                     return
-
-
-def look(controller: ControllerClient, table: str, give_up_after_ms: int, looks: Looks | None = None) -> ActivityReport:
-    """What is at work on a table now. `looks` is what was learned before, by who looks repeatedly.
-
-    Raises:
-        PinotError: the controller does not answer, or there is no such table.
-    """
-    return find_activity(controller, table, give_up_after_ms=give_up_after_ms, looks=looks)
 
 
 def _event(payload: dict[str, Any]) -> TriggerEvent:
