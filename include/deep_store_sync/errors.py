@@ -134,13 +134,5 @@ class VerificationError(SegmentError):
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 
-class ConfigDriftError(DeepStoreSyncError):
-    """Table config or schema changed between the plan and the publish."""
-
-
 class StoppedError(DeepStoreSyncError):
     """The kill switch is on."""
-
-
-class UndoneError(DeepStoreSyncError):
-    """The run ended, and left something undone: the report says what."""

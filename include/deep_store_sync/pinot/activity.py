@@ -105,30 +105,6 @@ class Looks:
         return int(1000 * (now - self.first_seen.setdefault(operation.describe(), now)))
 
 
-def find_active_reloads(
-    controller: ControllerClient,
-    table: str,
-    *,
-    now_ms: int | None,
-    give_up_after_ms: int,
-    table_created_ms: int | None = None,
-    ended: MutableSet[str] | None = None,
-) -> ActivityReport:
-    """Ask the controller for the reloads of a table (name with type), and each for its status.
-
-    Who asks repeatedly hands in a set for `ended`: the ids of jobs that have ended are kept there, and these jobs are
-    not asked about again.
-
-    Raises:
-        PinotNotFoundError: there is no such table.
-        PinotError: the controller does not answer, or not what it should.
-    """
-    jobs, statuses = _ask_reloads(controller, table, ended if ended is not None else set())
-    return active_reloads(
-        jobs, statuses, now_ms=now_ms, give_up_after_ms=give_up_after_ms, table_created_ms=table_created_ms
-    )
-
-
 def find_activity(
     controller: ControllerClient, table: str, *, give_up_after_ms: int, looks: Looks | None = None
 ) -> ActivityReport:

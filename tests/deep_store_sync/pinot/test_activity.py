@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deep_store_sync.errors import PinotNotFoundError, PinotUnavailableError
-from deep_store_sync.pinot.activity import active_reloads, find_active_reloads
+from deep_store_sync.pinot.activity import Looks, active_reloads, find_activity
 from deep_store_sync.pinot.controller import ControllerClient
 from deep_store_sync.pinot.reload_job import ReloadJob, ReloadStatus
 
@@ -92,15 +92,23 @@ def test_jobs_in_words() -> None:
 # --- asking the controller -------------------------------------------------------------------------------------------
 
 
-def find(fake: Any, **more: Any) -> tuple[list[str], list[str]]:
+def find(fake: Any, looks: Looks | None = None) -> tuple[list[str], list[str]]:
+    """What is found where nothing but reloads is at work."""
+    fake.answer("/tables/flights/stats", {"OFFLINE": {}})
+    fake.answer("/segments/flights/lineage", None)
+    fake.answer("/tasks/tasktypes", [])
     with ControllerClient("http://pinot:9000", transport=fake.transport, sleep=lambda _: None) as controller:
-        found = find_active_reloads(controller, TABLE, now_ms=NOW, give_up_after_ms=5000, **more)
-    return [j.id for j in found.active], [j.id for j in found.given_up]
+        found = find_activity(controller, TABLE, give_up_after_ms=5000, looks=looks)
+    reloads = (found.active, found.given_up)
+    active, given_up = ([one.id for one in some if isinstance(one, ReloadJob)] for some in reloads)
+    return active, given_up
 
 
 def jobs_are(fake: Any, **jobs: str | None) -> None:
-    body = {id_: {"submissionTimeMs": str(NOW)} | ({"segmentName": s} if s else {}) for id_, s in jobs.items()}
-    fake.answer("/table/flights/jobs", body)
+    reloads = {id_: {"submissionTimeMs": str(NOW)} | ({"segmentName": s} if s else {}) for id_, s in jobs.items()}
+    fake.answer_by(
+        "/table/flights/jobs", lambda request: reloads if request.url.params["jobTypes"] == "RELOAD_SEGMENT" else {}
+    )
 
 
 def status_is(fake: Any, id_: str, status: str, *, code: int = 200) -> None:
@@ -125,7 +133,7 @@ def test_each_job_is_asked_for(fake: Any) -> None:
 
 
 def test_no_jobs(fake: Any) -> None:
-    fake.answer("/table/flights/jobs", {})
+    jobs_are(fake)
     assert find(fake) == ([], [])
 
 
@@ -133,9 +141,9 @@ def test_what_has_ended_is_not_asked_for_again(fake: Any) -> None:
     jobs_are(fake, running=None, over=None)
     status_is(fake, "running", "IN_PROGRESS")
     status_is(fake, "over", "COMPLETED")
-    ended: set[str] = set()
-    assert find(fake, ended=ended) == find(fake, ended=ended) == (["running"], [])
-    assert ended == {"over"}
+    looks = Looks()
+    assert find(fake, looks) == find(fake, looks) == (["running"], [])
+    assert looks.ended == {"over"}
     assert asked(fake).count("over") == 1
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import tarfile
-import time
 from collections.abc import Iterator
 
 import httpx
@@ -21,7 +20,7 @@ from deep_store_sync.errors import (
     SegmentGoneError,
 )
 from deep_store_sync.model import Lineage, SegmentRecord
-from deep_store_sync.pinot.activity import find_active_reloads
+from deep_store_sync.pinot.activity import Looks, find_activity
 from deep_store_sync.pinot.controller import ControllerClient
 from deep_store_sync.pinot.servers import ServerClient
 from deep_store_sync.store.deep_store import DeepStore
@@ -166,7 +165,7 @@ def test_stale_and_reload(sandbox: Sandbox, controller: ControllerClient, segmen
         (known,) = [known for known in controller.reload_jobs(TABLE) if known.id == job]
         assert (known.segments, known.messages, known.table) == ((segments[0],), 2, TABLE)
         first_that(lambda: controller.reload_status(job), lambda status: status.ended)
-        report = find_active_reloads(controller, TABLE, now_ms=int(time.time() * 1000), give_up_after_ms=3_600_000)
+        report = find_activity(controller, TABLE, give_up_after_ms=3_600_000)
         assert report.active == ()
         assert all(answer.stale.keys() == {segments[1]} for answer in controller.stale(TABLE).values())
     finally:
@@ -266,10 +265,10 @@ def test_segments_whatever_they_are_called(sandbox: Sandbox, odd_table: None) ->
             with pytest.raises(PinotNotFoundError):
                 controller.reload(ODD, name, force_download=False)
         # Their reloads can no longer be asked for, and hold up nobody.
-        ended: set[str] = set()
-        report = find_active_reloads(controller, ODD, now_ms=0, give_up_after_ms=3_600_000, ended=ended)
+        looks = Looks()
+        report = find_activity(controller, ODD, give_up_after_ms=3_600_000, looks=looks)
         assert (report.active, report.given_up) == ((), ())
-        assert ended == set(jobs.values())
+        assert looks.ended == set(jobs.values())
 
 
 def test_pushes_that_are_refused_or_fail(sandbox: Sandbox, controller: ControllerClient, segments: list[str]) -> None:
