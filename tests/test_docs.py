@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import json
 import re
@@ -18,13 +19,15 @@ from tests.deep_store_sync.config_fields import DOES_NOT_MATTER, MATTERING
 from tests.markdown import BLOCKS, DOCUMENTS, REPOSITORY, Block, Document, code, rows
 
 from deep_store_sync import errors
+from deep_store_sync.command import exit_codes
 from deep_store_sync.command import main as command_line
 from deep_store_sync.model import Action, DeferredBy, Outcome, SegmentOutcome
 from deep_store_sync.rows import to_parquet
-from deep_store_sync.settings import EngineSettings, LoadedTable, TableSync, load_table
+from deep_store_sync.settings import BrokenTable, Discovery, EngineSettings, TableSync, load_table
 
 DOCS = {str(document): document for document in DOCUMENTS}
 OPERATING, HOW_IT_WORKS = DOCS["docs/operating.md"], DOCS["docs/how-it-works.md"]
+COMMAND_LINE = DOCS["docs/command-line.md"]
 LANGUAGES = {"", "dockerfile", "json", "mermaid", "python", "sh", "yaml"}
 
 
@@ -32,7 +35,7 @@ def aliases(model: type[BaseModel]) -> set[str]:
     return {to_camel(name) for name in model.model_fields}
 
 
-SETTINGS = aliases(TableSync) | {f"engine.{name}" for name in aliases(EngineSettings)}
+SETTINGS = aliases(TableSync) | aliases(Discovery) | {f"engine.{name}" for name in aliases(EngineSettings)}
 PARAMS = {"forceReload", "dryRun", "segments", "maxSegments"}
 OF_PINOTS_CONFIG = {name for path in {*MATTERING, *DOES_NOT_MATTER} for name in re.split(r"[.\[\]{}]+", path)}
 # Not in the classes of table config and schema: values of free properties, instance settings, calls, other tools'.
@@ -90,11 +93,13 @@ def test_code_parses(block: Block, tmp_path: Path) -> None:
 
 def table_file(content: dict[str, Any], folder: Path) -> None:
     """A table file with these settings, and what is required besides, has to be right."""
-    required = {"table": "t_OFFLINE", "deepStorePrefixes": ["s3://b/d"], "workspace": "s3://b/w"}
+    required: dict[str, Any] = {"deepStorePrefixes": ["s3://b/d"], "workspace": "s3://b/w"}
+    if not content.get("discover"):
+        required["table"] = "t_OFFLINE"
     path = folder / "table.yaml"
     path.write_text(yaml.safe_dump({**required, **content}))
     loaded = load_table(path)
-    assert isinstance(loaded, LoadedTable), loaded.message
+    assert not isinstance(loaded, BrokenTable), loaded.message
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
@@ -116,6 +121,29 @@ def test_commands_that_are_named_are_there(document: Document) -> None:
             assert command_line._parser().parse_args(words[1:])
         elif span.startswith("deep-store-sync "):
             assert words[1] in command_line._parser().format_help(), f"{document}: {span}"
+
+
+def test_every_command_and_every_option_is_described() -> None:
+    (commands,) = [of for of in command_line._parser()._actions if isinstance(of, argparse._SubParsersAction)]
+    listed = [code(cells[0])[0] for cells in rows(COMMAND_LINE.section("The command line")) if code(cells[0])]
+    assert sorted(listed) == sorted(commands.choices)
+    shared = COMMAND_LINE.section("What all commands share")
+    for name, parser in commands.choices.items():
+        told = " ".join([shared, COMMAND_LINE.section(name), *(" ".join(words) for words in examples(name))])
+        for option in [option for action in parser._actions for option in action.option_strings if option != "-h"]:
+            assert re.search(rf"(?<![\w-]){option}(?![\w-])", told), f"{name} {option}"
+        assert examples(name), f"{name}: no example"
+
+
+def examples(command: str) -> list[list[str]]:
+    blocks = [block for block in COMMAND_LINE.blocks if block.language == "sh"]
+    return [words for block in blocks for words in block.commands() if words[:2] == ["deep-store-sync", command]]
+
+
+def test_every_exit_code_is_described() -> None:
+    told = [cells[0] for cells in rows(COMMAND_LINE.section("What all commands share")) if cells[0].isdigit()]
+    codes = [value for name, value in vars(exit_codes).items() if name.isupper()]
+    assert sorted(told) == sorted(map(str, codes))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)

@@ -31,6 +31,12 @@ class PinotUnavailableError(PinotError):
     transient = True
 
 
+class PinotTlsError(PinotUnavailableError):
+    """No answer, since TLS is not agreed upon: a certificate is not trusted, or missing, or there is no TLS."""
+
+    transient = False
+
+
 class PinotAccessError(PinotError):
     """401 or 403 on a call that changes nothing: credentials or permissions."""
 

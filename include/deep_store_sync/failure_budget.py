@@ -2,15 +2,18 @@
 
 What fails one segment after the other is seldom the segments' fault: a config that Pinot cannot build, a disk that is
 full, servers that load nothing. Batches work side by side in tasks that know nothing of one another, so each leaves a
-note of every segment that failed in the run's workspace, and counts the notes before it begins another one.
+note of every segment that failed in the run's workspace, and counts the notes before it begins another one. A batch
+that ends with an error as a whole (no Java, no jars, a controller that is away) leaves notes of all its segments; one
+whose process is killed leaves none.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 
-from deep_store_sync.errors import DeepStoreSyncError
+from deep_store_sync.errors import DeepStoreSyncError, StoppedError
 from deep_store_sync.model import Plan
 from deep_store_sync.services import Services
 from deep_store_sync.workspace import Workspace
@@ -63,6 +66,22 @@ class FailureBudget:
                 self._workspace.note_failure(segment)
         except DeepStoreSyncError as error:
             self._log.warning("failures that the failure budget does not count: %s", error)
+
+    @contextmanager
+    def counting(self, segments: Callable[[], Collection[str]], *, last_try: bool) -> Iterator[None]:
+        """Count what `segments` gives as failed, when what is done inside ends with an error.
+
+        An error that may pass counts at the last try only: a batch that is tried again must not end the run before
+        that. The kill switch is no failure.
+        """
+        try:
+            yield
+        except StoppedError:
+            raise
+        except Exception as error:
+            if last_try or (isinstance(error, DeepStoreSyncError) and not error.transient):
+                self.record(segments())
+            raise
 
     def forget(self, segments: Collection[str]) -> None:
         """Count these segments no more: they are tried again.

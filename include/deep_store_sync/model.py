@@ -46,6 +46,8 @@ class DeferredBy(StrEnum):
     """Servers did not say how it is: somebody should look at them."""
     BUDGET = "auditBudget"
     MAX_SEGMENTS = "maxSegments"
+    DOWNLOADS = "maxServerDownloadBytes"
+    TIME = "maxRunTime"
     DRIFT = "config drift"
     """Table config or schema changed after the plan was made."""
     STOPPED = "kill switch"
@@ -75,6 +77,15 @@ class PublishMode(StrEnum):
     """The CRC is kept: the object is overwritten, no message goes out, no server downloads."""
     REFRESH = "refresh"
     """The CRC is a new one: every hosting server downloads the segment once and replaces its copy."""
+
+
+class CopyBy(StrEnum):
+    """How a store overwrites an object with a copy of another one, on a condition."""
+
+    WHOLE = "whole"
+    """By CopyObject, in one request."""
+    PARTS = "parts"
+    """Part by part, with the condition on completion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +134,8 @@ class RunRequest:
     """What was asked of a run.
 
     `interval` is the data interval of a backfill, [start, end) in ms: the run takes the segments that start in it.
-    `segments` are globs; empty means all. `max_segments` bounds how many segments are worked on.
+    Without an end it takes those, too, that start in no interval that is over. `segments` are globs; empty means all.
+    `max_segments` bounds how many segments are worked on.
     """
 
     run_id: str
@@ -131,7 +143,7 @@ class RunRequest:
     dry_run: bool = False
     segments: tuple[str, ...] = ()
     max_segments: int | None = None
-    interval: tuple[int, int] | None = None
+    interval: tuple[int, int | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +175,8 @@ class Plan:
     """The segments in scope with what is to be done with each, and config and schema that they were held against.
 
     `work` counts the segments that are in batches, also where only a part of the plan was read; None is not counted.
+    `copies` are the ways in which the store was seen to overwrite objects with copies; without any, archives are
+    streamed.
     """
 
     table: str
@@ -172,6 +186,7 @@ class Plan:
     schema: Mapping[str, Any]
     segments: Sequence[PlannedSegment]
     work: int | None = None
+    copies: tuple[CopyBy, ...] = ()
 
 
 class Rebuilt(StrEnum):
@@ -190,6 +205,8 @@ class Rebuilt(StrEnum):
     FAILED = "failed"
     LEFT_ALONE = "left alone"
     """Not begun: the run's failure budget is used up."""
+    NO_TIME = "no time"
+    """Not begun: the run's time is used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +217,8 @@ class RebuildResult:
     differ only when an earlier push of ours was cut short), `new_crc` the CRC over the rebuilt files. `etag` is the
     object's when it was downloaded. `changes` names what was changed (`origin: inverted_index added`);
     `invisible_changes` those of them that Pinot's `isStale` does not look at. `staged_crc` is the CRC written in the
-    staged archive's `creation.meta`. `metadata_properties` and `data_crc` are what a metadata push needs besides.
-    `regenerated` says that values were written anew, which a server's reload never does.
+    staged archive's `creation.meta`, `staged_etag` that archive's ETag. `metadata_properties` and `data_crc` are what a
+    metadata push needs besides. `regenerated` says that values were written anew, which a server's reload never does.
     """
 
     segment: str
@@ -213,6 +230,7 @@ class RebuildResult:
     etag: str = ""
     staged_url: str | None = None
     staged_crc: int | None = None
+    staged_etag: str = ""
     changes: tuple[str, ...] = ()
     invisible_changes: tuple[str, ...] = ()
     regenerated: bool = False

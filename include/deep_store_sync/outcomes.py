@@ -71,7 +71,11 @@ def _unfinished(workspace: Workspace, batch: str) -> list[SegmentOutcome]:
     if published:
         return [result for result in published if result.pending is None]
     rebuilt = workspace.read_results("rebuilt", batch, RebuildResult) or ()
-    ends = {Rebuilt.FAILED: (Outcome.FAILED, None), Rebuilt.LEFT_ALONE: (Outcome.DEFERRED, DeferredBy.FAILURES)}
+    ends = {
+        Rebuilt.FAILED: (Outcome.FAILED, None),
+        Rebuilt.LEFT_ALONE: (Outcome.DEFERRED, DeferredBy.FAILURES),
+        Rebuilt.NO_TIME: (Outcome.DEFERRED, DeferredBy.TIME),
+    }
     return [
         SegmentOutcome(result.segment, outcome, result.message, crc=result.crc, new_crc=result.crc, deferred_by=by)
         for result in rebuilt

@@ -86,7 +86,7 @@ def in_scope(segments: pa.Table, request: RunRequest) -> pa.UInt64Array:
     """The rows of a table that a run looks at: the name matches one of the globs, and it starts in the data interval.
 
     A segment without a time range is placed by its push time, then by its creation time; one with none of these belongs
-    to no interval.
+    to the interval without an end.
     """
     name = column(segments, "name")
     scope = pa.repeat(True, len(name))
@@ -96,8 +96,10 @@ def in_scope(segments: pa.Table, request: RunRequest) -> pa.UInt64Array:
     if request.interval is not None:
         start, end = request.interval
         moment = pc.coalesce(*(column(segments, of) for of in ("start_ms", "push_ms", "creation_ms")))
-        inside = pc.and_(pc.greater_equal(moment, start), pc.less(moment, end))
-        scope = pc.and_(scope, pc.fill_null(inside, False))
+        inside = pc.greater_equal(moment, start)
+        if end is not None:
+            inside = pc.and_(inside, pc.less(moment, end))
+        scope = pc.and_(scope, pc.fill_null(inside, end is None))
     return pc.indices_nonzero(scope)
 
 

@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deep_store_sync.model import Plan, PlannedSegment, RunRequest
+from deep_store_sync.model import CopyBy, Plan, PlannedSegment, RunRequest
 from deep_store_sync.rows import (
     ArrowRows,
     file_metadata,
@@ -40,6 +40,7 @@ def write_plan(target: BinaryIO, plan: Plan) -> None:
         "table_config": json.dumps(plan.table_config),
         "schema": json.dumps(plan.schema),
         "work": str(sum(row.batch is not None for row in rows) if plan.work is None else plan.work),
+        "copies": " ".join(plan.copies),
         "request": json.dumps(
             {
                 "run_id": request.run_id,
@@ -78,6 +79,7 @@ class PlanReader:
             schema=json.loads(metadata["schema"]),
             segments=(),
             work=int(metadata["work"]) if "work" in metadata else None,
+            copies=tuple(CopyBy(way) for way in metadata.get("copies", "").split()),
         )
         """The plan without its segments."""
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import pyarrow.compute as pc
-
+from deep_store_sync.estimate import Estimate, estimate, estimate_lines
 from deep_store_sync.model import Outcome
 from deep_store_sync.outcomes import outcomes
-from deep_store_sync.plan_file import PlanReader
+from deep_store_sync.past_runs import known_pace
 from deep_store_sync.services import Services
+from deep_store_sync.table_hash import table_hash
 from deep_store_sync.tally import Progress, Tally, progress_line
 from deep_store_sync.workspace import Workspace
 
@@ -22,9 +21,11 @@ class RunReport:
     """What a run came to.
 
     `counts` has every outcome that occurred. Bytes: `downloaded_bytes` by the workers from the deep store,
-    `uploaded_bytes` to it. `server_downloads` were asked for. `undone` is empty when nothing was left undone; else a
+    `uploaded_bytes` to it. `server_downloads` were asked for, of `server_bytes`; each of the `refreshed` segments was a
+    message to each of its servers. `undone` is empty when nothing was left undone; else a
     line for each kind of trouble, with examples. `url` is the report's Parquet file (`SegmentOutcome` rows), None in a
-    dry run. `progress` is how far the table is.
+    dry run. `progress` is how far the table is. `estimate` is what the plan of a dry run would cost.
+    `table_hash` is that of the config and schema which the run was for, outside of tiers.
     """
 
     table: str
@@ -38,6 +39,9 @@ class RunReport:
     undone: tuple[str, ...]
     url: str | None
     progress: Progress
+    estimate: Estimate | None = None
+    server_bytes: int = 0
+    table_hash: str | None = None
 
 
 def write_report(services: Services, plan_url: str, *, log: logging.Logger) -> RunReport:
@@ -52,10 +56,11 @@ def write_report(services: Services, plan_url: str, *, log: logging.Logger) -> R
     reader = workspace.open_plan()
     plan = reader.plan
     if plan.request.dry_run:
-        _log_dry_run(reader, log)
-        return RunReport(plan.table, True, {}, 0, 0, 0, 0, 0, (), None, Progress())
+        found = estimate(reader.groups(), plan.table_config, known_pace(services, log))
+        _log_dry_run(plan.table, found, log)
+        return RunReport(plan.table, True, {}, 0, 0, 0, 0, 0, (), None, Progress(), found)
     tally = Tally()
-    url = workspace.write_report_columns(tally.counting(outcomes(workspace, reader)))
+    url = workspace.write_report_columns(tally.counting(outcomes(workspace, reader)), tally.totals)
     report = RunReport(
         table=plan.table,
         dry_run=False,
@@ -68,6 +73,8 @@ def write_report(services: Services, plan_url: str, *, log: logging.Logger) -> R
         undone=tuple(_undone(tally, services.settings.max_deferred_share)),
         url=url,
         progress=tally.progress,
+        server_bytes=tally.server_bytes,
+        table_hash=table_hash(plan.table_config, plan.schema),
     )
     _log(report, tally, log)
     log.info(
@@ -100,31 +107,27 @@ def _undone(tally: Tally, max_deferred_share: float) -> list[str]:
     return lines
 
 
-def _log_dry_run(plan: PlanReader, log: logging.Logger) -> None:
-    counts, sizes = Counter[str](), Counter[str]()
-    for group in plan.groups():
-        actions = group.column("action")
-        for action in pc.unique(actions).to_pylist():
-            of_it = group.column("size_bytes").filter(pc.equal(actions, action))
-            counts[action] += len(of_it)
-            sizes[action] += pc.sum(of_it).as_py() or 0
-    log.info("%s: dry run, nothing was changed. A run now would do this:", plan.plan.table)
-    for action, count in counts.most_common():
-        log.info("%6d segments, %d bytes: %s", count, sizes[action], action)
+def _log_dry_run(table: str, found: Estimate, log: logging.Logger) -> None:
+    log.info("%s: dry run, nothing was changed. A run now would do this:", table)
+    for of in sorted(found.actions, key=lambda of: -of.segments):
+        log.info("%6d segments, %d bytes: %s", of.segments, of.bytes, of.action)
+    for line in estimate_lines(found):
+        log.info("%s", line)
 
 
 def _log(report: RunReport, tally: Tally, log: logging.Logger) -> None:
     for outcome, count in sorted(report.counts.items()):
         log.info("%6d %s", count, outcome)
     log.info(
-        "%s: %d published quietly, %d by refresh; %d bytes downloaded, %d uploaded; %d server downloads asked for; "
-        "report %s",
+        "%s: %d published quietly, %d by refresh; %d bytes downloaded, %d uploaded; %d server downloads asked for, "
+        "of %d bytes; report %s",
         report.table,
         report.quiet,
         report.refreshed,
         report.downloaded_bytes,
         report.uploaded_bytes,
         report.server_downloads,
+        report.server_bytes,
         report.url,
     )
     log.info("::group::What needs somebody's eye")

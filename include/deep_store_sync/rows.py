@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import types
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
 from itertools import islice
@@ -81,13 +81,22 @@ def rows_of(columns: pa.RecordBatch | pa.Table, row_type: type[Row]) -> list[Row
 
 
 def write_parquet(
-    target: BinaryIO, batches: Iterable[pa.RecordBatch], row_type: type[Any], metadata: Mapping[str, str] | None = None
+    target: BinaryIO,
+    batches: Iterable[pa.RecordBatch],
+    row_type: type[Any],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    closing: Callable[[], Mapping[str, str]] = dict,
 ) -> None:
-    """Columns as a Parquet file, a row group for each batch, with `metadata` in the file's key-value metadata."""
+    """Columns as a Parquet file, a row group for each batch, with `metadata` in the file's key-value metadata.
+
+    `closing` is asked for more of it once the last batch is written.
+    """
     schema = arrow_schema(row_type, metadata)
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
         for batch in batches:
             writer.write_batch(batch.replace_schema_metadata(schema.metadata), row_group_size=max(len(batch), 1))
+        writer.add_key_value_metadata(dict(closing()))
 
 
 def to_parquet(rows: Iterable[Row], row_type: type[Row], metadata: Mapping[str, str] | None = None) -> bytes:
@@ -124,7 +133,8 @@ def parquet_file(source: BinaryIO, row_type: type[Any]) -> pq.ParquetFile:
 
 def file_metadata(file: pq.ParquetFile) -> dict[str, str]:
     """A file's key-value metadata."""
-    return {key.decode(): value.decode() for key, value in (file.schema_arrow.metadata or {}).items()}
+    of = {**(file.metadata.metadata or {}), **(file.schema_arrow.metadata or {})}
+    return {key.decode(): value.decode() for key, value in of.items() if key != b"ARROW:schema"}
 
 
 def groups_with(file: pq.ParquetFile, name: str, value: str) -> list[int]:

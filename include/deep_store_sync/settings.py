@@ -9,9 +9,10 @@ from __future__ import annotations
 import difflib
 import re
 import zoneinfo
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -91,6 +92,7 @@ TableName = Annotated[
 ]
 Cron = Annotated[str, AfterValidator(_cron), WithJsonSchema({"type": "string", "pattern": r"^\s*\S+(\s+\S+){4}\s*$"})]
 Timezone = Annotated[str, AfterValidator(_timezone)]
+Glob = Annotated[str, Field(min_length=1)]
 S3Url = Annotated[
     str, AfterValidator(_s3_url), WithJsonSchema({"type": "string", "pattern": "^s3a?://[^/?#@]+(/[^?#]*)?$"})
 ]
@@ -207,6 +209,11 @@ class TableSync(_Settings):
     object is copied into the workspace, inside the store. `auto`: versioning where the bucket has it, else copy.
     `none`: nothing, and no rollback."""
 
+    publish_by: Literal["auto", "stream"] = Field(default="auto", examples=["auto"])
+    """How a rebuilt archive gets from the workspace to the deep store. `auto`: by a copy inside the store, where the
+    store is seen to honour conditions on copies (it is tried out in each run that has work), else through the worker.
+    `stream`: always through the worker. Set that for a store whose copies are slow, or are not to be relied on."""
+
     keep_backups: Duration | None = Field(default=timedelta(days=14), examples=["14d"])
     """How long a run can be rolled back: its notes on what it overwrote, and the copies of `backup: copy`, are kept so
     long. What bucket versioning keeps is the business of the bucket's lifecycle rules. Null: until somebody removes
@@ -225,6 +232,12 @@ class TableSync(_Settings):
     run on schedule converges at this pace. 0: only what the servers report, until a run with forceReload. Lower it
     when runs load network or workers too much, raise it when a config change should be through sooner."""
 
+    max_server_download_bytes: Size | None = Field(default=None, examples=["500GiB"])
+    """Bytes that servers may download because of one run: of each segment that is refreshed, or that servers are made
+    to take, its archive times its replicas. The rest is left to later runs. What is published quietly is downloaded by
+    nobody, and not bounded. Null: as much as there is. Set it where a config change that servers were not reloaded for
+    should reach them over several nights. 0: nothing is published but quietly."""
+
     max_deferred_share: float = Field(default=0.0, ge=0, le=1, examples=[0.05])
     """Share of the eligible segments, 0 to 1, that a run may leave for later without having been asked to, before it
     fails: servers did not answer, config or schema changed meanwhile, or the kill switch was put on. Raise it when a
@@ -238,6 +251,12 @@ class TableSync(_Settings):
     max_failed_share: float = Field(default=0.2, gt=0, le=1, examples=[0.2])
     """The same as a share of the segments that the run is to work on, above 0 to 1, from five failures on. 1: only the
     number counts."""
+
+    max_run_time: Duration | None = Field(default=None, examples=["4h"])
+    """How long a run begins segments, from its plan on. What is under way then is finished and published, and the rest
+    waits for the next run; the first batch is worked on in any case. Null: until everything is done. Set it when a run
+    that finds much to do, after a config change for example, has to end before the day begins. Batches then begin in
+    the order of work instead of with the largest."""
 
     batch_bytes: Annotated[Size, Field(gt=0)] = Field(
         default=ByteSize(4 * 1024**3), examples=["4GiB"], validate_default=True
@@ -284,10 +303,24 @@ class TableSync(_Settings):
     pool: str | None = Field(default=None, examples=["deep_store_sync"])
     """Airflow pool of the batches' tasks, to bound them over all tables. It has to exist. Null: the default pool."""
 
+    queue: str | None = Field(default=None, examples=["pinot_rebuild"])
+    """Queue of the tasks that need Java, memory and disk, `rebuild_segment` and `upload_and_refresh`, where the
+    executor has queues, as Celery's. Workers have to listen to it. Null: the default queue. Set it to keep these tasks
+    on machines of their own."""
+
+    pod_template_file: Path | None = Field(default=None, examples=["/opt/airflow/pod_templates/rebuild.yaml"])
+    """Pod template of the same tasks, for the KubernetesExecutor; the scheduler reads it. Null: the executor's own. Set
+    it to give these pods more memory and disk than others."""
+
     retries: int = Field(default=3, ge=0, examples=[3])
     """Tries after the first one for a task that failed for a reason that may pass. Other failures are never tried
     again. The pause before each is about twice the one before, from 30 s to 10 minutes: raise it to sit out longer
     outages."""
+
+    task_timeout: Duration | None = Field(default=timedelta(days=1), examples=["1d"])
+    """How long a single try of a task may take; after that it is stopped, with its Java processes, and tried again as
+    `retries` says. Waiting for other operations does not count. Null: as long as it takes. Raise it for batches that
+    take longer, lower it where a task that hangs should be noticed sooner."""
 
     max_active_batches: PositiveInt | None = Field(default=None, examples=[4])
     """Batches of a run that are worked on at once. Null: as many as Airflow has slots for. Set it to bound what one
@@ -322,6 +355,53 @@ class TableSync(_Settings):
         return self
 
 
+def is_table_name(name: str) -> bool:
+    """Whether it is the name, with type, that a table may have here."""
+    return _TABLE.fullmatch(name) is not None
+
+
+class Discovery(_Settings):
+    """A file with `discover: true` stands for many tables: those that the controller lists.
+
+    Beside these settings, it takes every one of a table but `table`: they hold for each of its tables. A table with a
+    file of its own goes by that file.
+    """
+
+    discover: bool = Field(default=False, strict=True)
+    """True: this file stands for the tables of its controller (and database) that `include` and `exclude` let through,
+    present and future. A DAG of its own asks the controller for them. Set it when a new table should be covered without
+    a deploy."""
+
+    include: Annotated[tuple[Glob, ...], Field(min_length=1)] = Field(default=("*",), examples=[["*_OFFLINE"]])
+    """Globs of the names, with type, of the tables that are meant (`*`, `?`, `[…]`; upper and lower case differ).
+    Narrow it when the deep store of only some tables is to be kept in sync."""
+
+    exclude: tuple[Glob, ...] = Field(default=(), examples=[["tmp_*"]])
+    """Globs of tables that are not meant, although `include` has them. Set it for tables that come and go, or that
+    somebody else looks after."""
+
+    discover_schedule: Cron | None = Field(default="0 * * * *", examples=["0 * * * *"])
+    """When the controller is asked: cron, five fields, in `timezone`. It takes two calls. Null: only when somebody
+    starts it. Make it more frequent when new tables should be covered sooner."""
+
+    max_tables: PositiveInt = 500
+    """Tables at most. Where the controller lists more that are meant, those that were known stay, and the run that
+    asked is red: each table is a DAG, and a glob that is too wide should not make thousands of them. Raise it when
+    there are so many."""
+
+    start_paused: bool = False
+    """Whether the DAG of a table that is new begins paused. Set it when somebody should look at each new table before
+    its first run."""
+
+    def means(self, table: str) -> bool:
+        """Whether a table, given by name with type, is one of those that the file stands for."""
+        return _any_matches(self.include, table) and not _any_matches(self.exclude, table)
+
+
+def _any_matches(globs: Iterable[str], table: str) -> bool:
+    return any(fnmatchcase(table, glob) for glob in globs)
+
+
 def _folder(url: str) -> str:
     """Bucket and key with a closing slash, whatever the scheme."""
     return url.partition("://")[2].rstrip("/") + "/"
@@ -329,10 +409,29 @@ def _folder(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LoadedTable:
-    """A table file that is right."""
+    """A table, by its own file or by one that it was discovered for: then with that file's discovery."""
 
     path: Path
     settings: TableSync
+    discovery: Discovery | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedDiscovery:
+    """A file with `discover: true` that is right. `shared` are the settings of its tables, under some name."""
+
+    path: Path
+    discovery: Discovery
+    shared: TableSync
+
+    @property
+    def name(self) -> str:
+        """What names its DAG and the list of its tables: the file's name, as far as it may be in such a name."""
+        return re.sub(r"[^\w.\-]", "-", self.path.stem)
+
+    def table(self, name: str) -> LoadedTable:
+        """One of its tables."""
+        return LoadedTable(self.path, self.shared.model_copy(update={"table": name}), self.discovery)
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,30 +447,52 @@ class BrokenTable:
     table: str | None = None
 
 
-def load_tables(folder: Path) -> list[LoadedTable | BrokenTable]:
-    """Reads every `*.yaml` and `*.yml` of a folder, in the order of their names.
+TablesOf = Callable[[LoadedDiscovery], Iterable[str]]
+"""The names, with type, of the tables that a discovery has found; a ConfigError says why they are not to be had."""
+
+
+def load_tables(folder: Path, discovered: TablesOf = lambda _: ()) -> list[LoadedTable | BrokenTable]:
+    """The tables of a folder: `tables_of` all that `load_files` reads.
 
     Raises:
         ConfigError: the folder is not there.
     """
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such folder; DEEP_STORE_SYNC_TABLES has to name the one with the table files")
+    return tables_of(load_files(folder), discovered)
+
+
+def tables_of(
+    files: Iterable[LoadedTable | LoadedDiscovery | BrokenTable], discovered: TablesOf
+) -> list[LoadedTable | BrokenTable]:
+    """The tables that files stand for, in the order of the files' names, those of discoveries last.
+
+    A file with `discover: true` gives a table for each name that `discovered` has for it and that it means. A table's
+    own file goes before any that discovers it.
+    """
     tables: list[LoadedTable | BrokenTable] = []
+    discoveries: list[LoadedDiscovery] = []
     owners: dict[str, Path] = {}
-    for path in sorted(p for p in folder.iterdir() if p.suffix in (".yaml", ".yml") and not p.name.startswith(".")):
-        table = load_table(path)
+    for table in files:
+        if isinstance(table, LoadedDiscovery):
+            discoveries.append(table)
+            continue
         if isinstance(table, LoadedTable):
             name = table.settings.table
             if name in owners:
-                message = f"{path}: table: {name} is already set in {owners[name].name}; keep one of the two files"
-                table = BrokenTable(path, message, name)
+                owner = owners[name].name
+                message = f"{table.path}: table: {name} is already set in {owner}; keep one of the two files"
+                table = BrokenTable(table.path, message, name)
             else:
-                owners[name] = path
+                owners[name] = table.path
         tables.append(table)
+    # A broken file of a table is still that table's: it must not run with other settings meanwhile.
+    owned = owners.keys() | {table.table for table in tables if isinstance(table, BrokenTable) and table.table}
+    found: dict[str, Path] = {}
+    for discovery in discoveries:
+        tables += _discovered(discovery, discovered, owned, found)
     return tables
 
 
-def load_table(path: Path) -> LoadedTable | BrokenTable:
+def load_table(path: Path) -> LoadedTable | LoadedDiscovery | BrokenTable:
     """Reads one file."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
@@ -381,12 +502,77 @@ def load_table(path: Path) -> LoadedTable | BrokenTable:
         return BrokenTable(path, f"{path}: cannot be read: {error}; it has to be a readable UTF-8 file")
     if not isinstance(content, dict):
         return BrokenTable(path, f"{path}: empty, or no mapping; it holds settings such as 'table: flights_OFFLINE'")
+    if content.get("discover", False) is not False:
+        return _load_discovery(path, content)
     try:
-        return LoadedTable(path, TableSync.model_validate(content, by_alias=True, by_name=False))
+        settings = {key: value for key, value in content.items() if key != "discover"}
+        return LoadedTable(path, TableSync.model_validate(settings, by_alias=True, by_name=False))
     except ValidationError as error:
         table = content.get("table")
         legible = table if isinstance(table, str) and _TABLE.fullmatch(table) else None
         return BrokenTable(path, "\n".join(f"{path}: {problem}" for problem in _problems(error)), legible)
+
+
+def load_files(folder: Path) -> list[LoadedTable | LoadedDiscovery | BrokenTable]:
+    """Reads every `*.yaml` and `*.yml` of a folder, in the order of their names.
+
+    Raises:
+        ConfigError: the folder is not there.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder; DEEP_STORE_SYNC_TABLES has to name the one with the table files")
+    files: list[LoadedTable | LoadedDiscovery | BrokenTable] = []
+    names: dict[str, Path] = {}
+    for path in sorted(p for p in folder.iterdir() if p.suffix in (".yaml", ".yml") and not p.name.startswith(".")):
+        table = load_table(path)
+        if isinstance(table, LoadedDiscovery) and (other := names.setdefault(table.name, path)) != path:
+            table = BrokenTable(path, f"{path}: {other.name} has the same name; a discovery needs one of its own")
+        files.append(table)
+    return files
+
+
+def _load_discovery(path: Path, content: Mapping[Any, Any]) -> LoadedDiscovery | BrokenTable:
+    names = {to_camel(name) for name in Discovery.model_fields}
+    own = {key: value for key, value in content.items() if key in names}
+    shared = {key: value for key, value in content.items() if key not in names}
+    problems: list[str] = []
+    if "table" in shared:
+        problems.append("table: a file with discover: true stands for many tables; take one of the two away")
+    discovery = settings = None
+    try:
+        discovery = Discovery.model_validate(own, by_alias=True, by_name=False)
+    except ValidationError as error:
+        problems += _problems(error)
+    try:
+        settings = TableSync.model_validate({**shared, "table": "any_OFFLINE"}, by_alias=True, by_name=False)
+    except ValidationError as error:
+        problems += _problems(error)
+    if problems or discovery is None or settings is None:
+        return BrokenTable(path, "\n".join(f"{path}: {problem}" for problem in problems))
+    return LoadedDiscovery(path, discovery, settings)
+
+
+def _discovered(
+    discovery: LoadedDiscovery, discovered: TablesOf, owned: Collection[str], found: dict[str, Path]
+) -> Iterator[LoadedTable | BrokenTable]:
+    """The tables of a discovery that have no file of their own. `found` is who has found which until now."""
+    path = discovery.path
+    try:
+        names = sorted({name for name in discovered(discovery) if discovery.discovery.means(name)} - set(owned))
+    except ConfigError as error:
+        yield BrokenTable(path, f"{path}: {error}")
+        return
+    twice = [name for name in names if name in found]
+    if twice:
+        others = ", ".join(sorted({found[name].name for name in twice}))
+        yield BrokenTable(
+            path,
+            f"{path}: {others} has found the same tables ({', '.join(twice[:5])}{', …' if len(twice) > 5 else ''}); "
+            "exclude them in one of the files",
+        )
+    for name in names:
+        if found.setdefault(name, path) == path:
+            yield discovery.table(name)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -424,6 +610,8 @@ def _problems(error: ValidationError) -> Iterator[str]:
             known = _names(location[:-1])
             near = difflib.get_close_matches(str(location[-1]), known, n=1)
             remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            if location[-1] in near:
+                remedy = "only a file with discover: true has it"
             yield f"{field}: unknown setting; {remedy}"
         elif detail["type"] == "missing":
             yield f"{field}: required, and not given{_example(location)}"
@@ -438,14 +626,16 @@ def _model(location: tuple[int | str, ...]) -> type[BaseModel]:
 
 
 def _names(location: tuple[int | str, ...]) -> list[str]:
-    return [to_camel(name) for name in _model(location).model_fields]
+    models = (TableSync, Discovery) if _model(location) is TableSync else (_model(location),)
+    return [to_camel(name) for model in models for name in model.model_fields]
 
 
 def _example(location: tuple[int | str, ...]) -> str:
     """A right value for the field, said as a remedy; empty where none is known."""
     model = _model(location[:-1]) if len(location) > 1 and location[0] == "engine" else TableSync
     name = location[1] if model is EngineSettings else location[0]
-    for field, info in model.model_fields.items():
+    fields = dict(model.model_fields) if model is EngineSettings else {**Discovery.model_fields, **model.model_fields}
+    for field, info in fields.items():
         if to_camel(field) == name and info.examples:
             example = info.examples[0]
             return f"; give {yaml.safe_dump(example, default_flow_style=True).splitlines()[0]}, for example"

@@ -20,7 +20,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
-from deep_store_sync.settings import EngineSettings, TableSync
+from deep_store_sync.settings import Discovery, EngineSettings, TableSync
 
 PAGE, SCHEMA = "settings.md", "table.schema.json"
 
@@ -43,9 +43,9 @@ _INTRODUCTION = f"""\
 
 # Settings
 
-A table file is YAML, one file for each table, in the folder that `DEEP_STORE_SYNC_TABLES` names. A few settings are
-required, the others have defaults. A file that has an unknown setting or a wrong value breaks the DAG of its own table
-alone, and the message names file, setting and remedy.
+A table file is YAML, one file for each table, in the folder that `DEEP_STORE_SYNC_TABLES` names; or one for many,
+[by discovery](#many-tables-by-discovery). A few settings are required, the others have defaults. A file that has an
+unknown setting or a wrong value breaks the DAG of its own table alone, and the message names file, setting and remedy.
 
 Durations take a unit (`ms`, `s`, `m`, `h`, `d`) or are seconds, sizes take one (`KiB`, `MiB`, `GiB`, `TiB`, or `KB`,
 `MB` … by thousands) or are bytes.
@@ -64,7 +64,11 @@ installed.
 
 def reference() -> str:
     """The page on every setting, in Markdown: default, unit, meaning, and when to change it."""
-    sections = ((TableSync, "", "A table"), (EngineSettings, "engine.", "The engine"))
+    sections = (
+        (TableSync, "", "A table"),
+        (Discovery, "", "Many tables, by discovery"),
+        (EngineSettings, "engine.", "The engine"),
+    )
     lines = [_INTRODUCTION, "| Setting | Default | |", "|---|---|---|"]
     for model, prefix, _ in sections:
         lines += [
@@ -73,7 +77,7 @@ def reference() -> str:
         ]
     for model, prefix, title in sections:
         lines += ["", f"## {title}"]
-        if prefix:
+        if model is not TableSync:
             lines += ["", _wrapped(model.__doc__ or "")]
         for name, info in _settings(model):
             lines += ["", f"### {prefix}{name}", "", _facts(info), "", _wrapped(info.description or "")]
@@ -86,6 +90,12 @@ def table_schema() -> dict[str, Any]:
     (engine,) = schema.pop("$defs").values()
     # In place of a reference to it: beside a reference, draft 7 sees nothing, the description neither.
     schema["properties"]["engine"] = engine
+    discovery = Discovery.model_json_schema(by_alias=True, schema_generator=_Schema)["properties"]
+    schema["properties"] |= discovery
+    required = schema.pop("required")
+    schema["if"] = {"properties": {"discover": {"const": True}}, "required": ["discover"]}
+    schema["then"] = {"required": [name for name in required if name != "table"], "properties": {"table": False}}
+    schema["else"] = {"required": required, "properties": {name: False for name in discovery if name != "discover"}}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         **_tidied(schema),

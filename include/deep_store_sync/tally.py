@@ -10,10 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deep_store_sync.model import DeferredBy, Outcome, PublishMode, SegmentOutcome, StampState
+from deep_store_sync.plan import WORK
 from deep_store_sync.rows import rows_of
+from deep_store_sync.states import planned_states, states_after
+from deep_store_sync.totals import Amount, RunTotals
 
 # Deferrals that somebody asked for. The others mean that the run could not do what it was meant to.
-_ASKED_FOR = (DeferredBy.BUDGET, DeferredBy.MAX_SEGMENTS)
+_ASKED_FOR = (DeferredBy.BUDGET, DeferredBy.MAX_SEGMENTS, DeferredBy.DOWNLOADS, DeferredBy.TIME)
 
 _WORTH_A_LOOK = (Outcome.FAILED, Outcome.LOST_RACE, Outcome.INCURABLE, Outcome.NOT_ELIGIBLE)
 
@@ -26,7 +29,9 @@ class Progress:
     """How far a table is after a run, over the segments that the run looked at.
 
     `stamped` of `eligible` segments are stamped for the current config. `left` are not, of `left_bytes`; `waiting` of
-    them, of `waiting_bytes`, only since the run's budget or maxSegments was used up.
+    them, of `waiting_bytes`, only since the run's budget or maxSegments was used up, `held`, of `held_bytes`, since
+    maxServerDownloadBytes was, and `late`, of `late_bytes`, since maxRunTime was over. `done` is what the run worked on
+    itself, of `done_bytes`.
     """
 
     stamped: int = 0
@@ -35,12 +40,18 @@ class Progress:
     left_bytes: int = 0
     waiting: int = 0
     waiting_bytes: int = 0
+    held: int = 0
+    held_bytes: int = 0
+    late: int = 0
+    late_bytes: int = 0
+    done: int = 0
+    done_bytes: int = 0
 
 
 def more_runs(progress: Progress, *, audit_bytes: int, max_segments: int | None, forced: bool) -> int | None:
     """How many more runs like this one it takes at least until nothing waits for its turn; None where none ever would.
 
-    Segments that are new by then, or fail, are not in it.
+    Every run takes one segment at least, however large. Segments that are new by then, or fail, are not in it.
     """
     if not progress.waiting:
         return 0
@@ -52,8 +63,18 @@ def more_runs(progress: Progress, *, audit_bytes: int, max_segments: int | None,
     if not forced:
         if not audit_bytes:
             return None
-        runs = max(runs, -(-progress.waiting_bytes // audit_bytes))
+        runs = max(runs, min(progress.waiting, -(-progress.waiting_bytes // audit_bytes)))
     return runs
+
+
+def more_runs_by_time(progress: Progress) -> int | None:
+    """How many more runs as quick as this one it takes at least until nothing waits for time; None: it did nothing."""
+    if not progress.late:
+        return 0
+    if not progress.done:
+        return None
+    left, pace = (progress.late_bytes, progress.done_bytes) if progress.done_bytes else (progress.late, progress.done)
+    return max(1, -(-left // pace))
 
 
 def progress_line(progress: Progress, *, audit_bytes: int, max_segments: int | None, forced: bool) -> str:
@@ -62,9 +83,15 @@ def progress_line(progress: Progress, *, audit_bytes: int, max_segments: int | N
     waiting = f"of these, {progress.waiting} wait for want of budget, of {progress.waiting_bytes} bytes: " + (
         "no run takes them up at this budget" if more is None else f"{more} more runs at this budget, at least"
     )
+    held = f"{progress.held} wait for servers to download more, of {progress.held_bytes} bytes (maxServerDownloadBytes)"
+    by_time = more_runs_by_time(progress)
+    late = f"{progress.late} wait for want of time (maxRunTime), of {progress.late_bytes} bytes: " + (
+        "this run got nothing done" if by_time is None else f"{by_time} more runs at this run's pace, at least"
+    )
     return (
         f"{progress.stamped} of {progress.eligible} segments stamped for the current config; {progress.left} left, of "
-        f"{progress.left_bytes} bytes{'; ' + waiting if progress.waiting else ''}"
+        f"{progress.left_bytes} bytes{'; ' + waiting if progress.waiting else ''}{'; ' + held if progress.held else ''}"
+        f"{'; ' + late if progress.late else ''}"
     )
 
 
@@ -92,18 +119,40 @@ class Tally:
     downloaded_bytes: int = 0
     uploaded_bytes: int = 0
     server_downloads: int = 0
+    server_bytes: int = 0
     failed: Kind = field(default_factory=Kind)
     left_alone: Kind = field(default_factory=Kind)
     deferred: Kind = field(default_factory=Kind)
     worth_a_look: Kind = field(default_factory=Kind)
+    saved_downloads: int = 0
+    saved_bytes: int = 0
     _progress: Counter[str] = field(default_factory=Counter)
+    _states: Counter[str] = field(default_factory=Counter)
+    _state_bytes: Counter[str] = field(default_factory=Counter)
 
     def counting(self, outcomes: Iterable[tuple[pa.Table, pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
         """The outcomes again, each group counted before it is handed on."""
         for planned, ended in outcomes:
             self._add(ended)
             self._add_progress(planned, ended)
+            self._add_saved(planned, ended)
+            self._add_states(planned, ended)
             yield ended
+
+    def totals(self) -> RunTotals:
+        """The numbers, to be kept with the report."""
+        return RunTotals(
+            counts={str(outcome): count for outcome, count in sorted(self.counts.items())},
+            states={state: Amount(count, self._state_bytes[state]) for state, count in sorted(self._states.items())},
+            quiet=self.quiet,
+            refreshed=self.refreshed,
+            downloaded_bytes=self.downloaded_bytes,
+            uploaded_bytes=self.uploaded_bytes,
+            server_downloads=self.server_downloads,
+            server_bytes=self.server_bytes,
+            saved_downloads=self.saved_downloads,
+            saved_bytes=self.saved_bytes,
+        )
 
     @property
     def progress(self) -> Progress:
@@ -120,6 +169,10 @@ class Tally:
         self.downloaded_bytes += _sum(ended.column("object_bytes"))
         self.uploaded_bytes += _sum(ended.column("uploaded_bytes"))
         self.server_downloads += _sum(ended.column("downloads"))
+        # A server downloads what was uploaded, or what was there already.
+        uploaded, there = ended.column("uploaded_bytes"), ended.column("object_bytes")
+        size = pc.if_else(pc.greater(uploaded, 0), uploaded, there)
+        self.server_bytes += _sum(pc.multiply(ended.column("downloads"), size))
         since_failures = _is(by, DeferredBy.FAILURES)
         unasked = pc.and_(_is(outcome, Outcome.DEFERRED), pc.invert(pc.or_(_is(by, *_ASKED_FOR), since_failures)))
         unproven = pc.greater(pc.list_value_length(ended.column("unproven")), 0)
@@ -143,7 +196,11 @@ class Tally:
         )
         stamped = pc.or_(had, _is(outcome, Outcome.SYNCED, Outcome.STAMPED, Outcome.INCURABLE))
         left = pc.and_(eligible, pc.invert(stamped))
-        waiting = pc.and_(left, _is(ended.column("deferred_by"), *_ASKED_FOR))
+        by = ended.column("deferred_by")
+        waiting = pc.and_(left, _is(by, DeferredBy.BUDGET, DeferredBy.MAX_SEGMENTS))
+        held = pc.and_(left, _is(by, DeferredBy.DOWNLOADS))
+        late = pc.and_(left, _is(by, DeferredBy.TIME))
+        done = pc.and_(_is(planned.column("action").chunk(0), *WORK), pc.invert(_is(outcome, Outcome.DEFERRED)))
         self._progress.update(
             stamped=pc.and_(eligible, stamped).true_count,
             eligible=eligible.true_count,
@@ -151,7 +208,29 @@ class Tally:
             left_bytes=_sum(size.filter(left)),
             waiting=waiting.true_count,
             waiting_bytes=_sum(size.filter(waiting)),
+            held=held.true_count,
+            held_bytes=_sum(size.filter(held)),
+            late=late.true_count,
+            late_bytes=_sum(size.filter(late)),
+            done=done.true_count,
+            done_bytes=_sum(size.filter(done)),
         )
+
+    def _add_saved(self, planned: pa.Table, ended: pa.RecordBatch) -> None:
+        """What servers did not download, since the CRC was kept: published by a push, each replica would have."""
+        quiet = pc.and_(_is(ended.column("outcome"), Outcome.SYNCED), _is(ended.column("mode"), PublishMode.QUIET))
+        replicas = pc.list_value_length(planned.column("replicas").combine_chunks()).filter(quiet)
+        self.saved_downloads += _sum(replicas)
+        self.saved_bytes += _sum(pc.multiply(replicas, ended.column("uploaded_bytes").filter(quiet)))
+
+    def _add_states(self, planned: pa.Table, ended: pa.RecordBatch) -> None:
+        before = planned_states(*(planned.column(name).combine_chunks() for name in ("action", "stamp", "servers")))
+        of = pa.table({"state": states_after(before, ended.column("outcome")), "bytes": planned.column("size_bytes")})
+        for row in (
+            of.group_by("state", use_threads=False).aggregate([("bytes", "sum"), ("bytes", "count")]).to_pylist()
+        ):
+            self._states[row["state"]] += row["bytes_count"]
+            self._state_bytes[row["state"]] += row["bytes_sum"] or 0
 
 
 def _is(values: pa.Array, *wanted: str) -> pa.BooleanArray:

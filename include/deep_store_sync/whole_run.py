@@ -13,13 +13,19 @@ from deep_store_sync.publishing.publish import upload_and_refresh
 from deep_store_sync.publishing.stamping import stamp_batch
 from deep_store_sync.rebuilding.rebuild import rebuild_batch
 from deep_store_sync.report import RunReport, write_report
+from deep_store_sync.run_progress import RunProgress
 from deep_store_sync.services import Services
 
 _LOOK_EVERY_S = 15.0
 
 
 def run_table(
-    services: Services, request: RunRequest, *, log: logging.Logger, sleep: Callable[[float], None] = time.sleep
+    services: Services,
+    request: RunRequest,
+    *,
+    log: logging.Logger,
+    watch: RunProgress | None = None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> RunReport:
     """Sync a table as its DAG does. Interrupted, it leaves what a killed task leaves: the next run goes on from there.
 
@@ -29,14 +35,25 @@ def run_table(
     Raises:
         DeepStoreSyncError: a step could not do its work. What goes wrong with one segment is in the report instead.
     """
+    watch = watch or RunProgress()
+    watch.note("waiting for the table to be quiet")
     wait_until_quiet(services, log=log, sleep=sleep)
+    watch.note("planning")
     found = find_stale_segments(services, request, log=log)
-    for batch in found.batches:
+    watch.planned(found.batches)
+    for number, batch in enumerate(found.batches, start=1):
         log.info("batch %s: %d segments, %d bytes", batch.id, batch.segments, batch.bytes)
-        rebuilt = rebuild_batch(services, found.plan_url, batch.id, log=log, should_stop=lambda: None)
+        watch.begins(number, "is rebuilt")
+        rebuilt = rebuild_batch(
+            services, found.plan_url, batch.id, log=log, should_stop=lambda: None, done=watch.rebuilt
+        )
+        if rebuilt is None:
+            continue  # the run's time is over
         wait_until_quiet(services, log=log, sleep=sleep)
-        published = upload_and_refresh(services, found.plan_url, batch.id, rebuilt, log=log)
+        watch.begins(number, "is published")
+        published = upload_and_refresh(services, found.plan_url, batch.id, rebuilt, log=log, done=watch.published)
         stamp_batch(services, found.plan_url, batch.id, published, log=log)
+        log.info("%s", watch.words())
     return write_report(services, found.plan_url, log=log)
 
 

@@ -4,6 +4,8 @@
                                         /staged/<segment>
                                         /rebuilt|published|stamped/<batch>.parquet
                                         /failed/<segment>
+                                        /downloads/<batch>/<bytes>
+                                        /uploads/<upload id>
                                         /report.parquet
                                         /backup/<segment>.tar|.json
 
@@ -17,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, TypeVar, cast
 from urllib.parse import quote
 
@@ -29,16 +31,18 @@ from deep_store_sync.plan_file import PlanReader, write_plan
 from deep_store_sync.rows import from_parquet, to_parquet, write_parquet
 from deep_store_sync.store.deep_store import DeepStore, parse_url
 from deep_store_sync.store.object_file import ObjectFile
+from deep_store_sync.totals import RunTotals
 from deep_store_sync.workdir import work_folder
 
 _LOG = logging.getLogger(__name__)
 
 Row = TypeVar("Row")
 
-BACKUP, STAGED = "backup", "staged"
-"""Folders of a run: the copies and notes of what it overwrote, and the rebuilt archives that wait to be published."""
+BACKUP, STAGED, UPLOADS = "backup", "staged", "uploads"
+"""Folders of a run: the copies and notes of what it overwrote, the rebuilt archives that wait to be published, and the
+notes on its multipart uploads into the deep store."""
 
-_FAILED, _NOTE = "failed", ".note"
+_FAILED, _DOWNLOADS, _NOTE = "failed", "downloads", ".note"
 
 _PLAN, _REPORT = "plan.parquet", "report.parquet"
 _RECORD = ".json"
@@ -174,15 +178,50 @@ class Workspace:
         start = len(parse_url(folder)[1])
         return {parse_url(item.url)[1][start:].removesuffix(_NOTE) for item in self._store.list(folder)}
 
+    def note_downloads(self, batch: str, size: int) -> None:
+        """Note that a batch makes servers download so many bytes in all."""
+        self._store.write_workspace(self._downloads_url(batch, size), b"")
+
+    def forget_downloads(self, batch: str, size: int) -> None:
+        """Take such a note back: another one counts, or nothing came of it."""
+        self._store.delete(self._downloads_url(batch, size))
+
+    def downloads(self) -> dict[str, list[int]]:
+        """The notes of each batch: of several, the largest counts. One call for each thousand of them."""
+        found: dict[str, list[int]] = {}
+        for item in self._store.list(f"{self.run_url}/{_DOWNLOADS}/"):
+            batch, size = parse_url(item.url)[1].rsplit("/", 2)[-2:]
+            found.setdefault(batch, []).append(int(size.removesuffix(_NOTE)))
+        return found
+
+    def _downloads_url(self, batch: str, size: int) -> str:
+        return f"{self.run_url}/{_DOWNLOADS}/{quote(batch, safe='')}/{size}{_NOTE}"
+
     def _failure_url(self, segment: str) -> str:
         return f"{self.run_url}/{_FAILED}/{quote(segment, safe='')}{_NOTE}"
 
-    def write_report_columns(self, outcomes: Iterable[pa.RecordBatch]) -> str:
-        """Store the outcomes of the run, which are in columns of `SegmentOutcome`; returns the URL."""
+    def note_upload(self, upload_id: str, url: str) -> None:
+        """Note that a multipart upload to this URL is the run's."""
+        self._store.write_workspace(f"{self.run_url}/{UPLOADS}/{quote(upload_id, safe='')}{_NOTE}", url.encode())
+
+    def noted_uploads(self) -> Iterator[tuple[str, str]]:
+        """Upload id of every such note, and the note's URL."""
+        folder = f"{self.run_url}/{UPLOADS}/"
+        start = len(parse_url(folder)[1])
+        for item in self._store.list(folder):
+            yield parse_url(item.url)[1][start:].removesuffix(_NOTE), item.url
+
+    def write_report_columns(
+        self, outcomes: Iterable[pa.RecordBatch], totals: Callable[[], RunTotals] | None = None
+    ) -> str:
+        """Store the outcomes of the run, which are in columns of `SegmentOutcome`; returns the URL.
+
+        `totals` is asked for the run's numbers after the last of them: they go into the file's metadata.
+        """
         with work_folder(None, _LOG) as folder:
             path = folder / _REPORT
             with path.open("wb") as file:
-                write_parquet(file, outcomes, SegmentOutcome)
+                write_parquet(file, outcomes, SegmentOutcome, closing=lambda: totals().metadata() if totals else {})
             self._store.write_workspace(self.report_url, path)
         return self.report_url
 

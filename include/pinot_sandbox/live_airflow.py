@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import httpx
+import psutil
 
 from pinot_sandbox.errors import SandboxError
 
@@ -36,7 +37,9 @@ class LiveAirflow:
 
     `tables` is the folder of table files, `connections` maps connection ids to URIs or JSON (they are given to
     Airflow as environment variables), `environment` is added to that of every service. `database` is PostgreSQL where
-    its server is installed and else SQLite, or the named one.
+    its server is installed and else SQLite, or the named one. With `workers`, tasks run on so many Celery workers, over
+    a Redis, instead of beside the scheduler; the temporary files of each lie in a folder of its own, `home/worker0`…
+    `path` goes before every path of the API server, as behind a proxy: `/team-a`, for example.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class LiveAirflow:
         database: Database = "auto",
         environment: Mapping[str, str] | None = None,
         parallelism: int = 4,
+        workers: int = 0,
+        path: str = "",
     ) -> None:
         self._own_home = tempfile.TemporaryDirectory(prefix="live-airflow-home-") if home is None else None
         self.home: Final = Path(self._own_home.name) if self._own_home else Path(home or "")
@@ -59,6 +64,8 @@ class LiveAirflow:
             "plugins": str(plugins.resolve()),
             "database": database,
             "parallelism": parallelism,
+            "workers": workers,
+            "path": path,
             "environment": {
                 **(environment or {}),
                 "DEEP_STORE_SYNC_TABLES": str(tables.resolve()),
@@ -67,6 +74,7 @@ class LiveAirflow:
         }
         self._process: subprocess.Popen[str] | None = None
         self._environment: dict[str, str] = {}
+        self._workers: list[int] = []
         self._api: httpx.Client | None = None
         self.url = ""
 
@@ -112,6 +120,7 @@ class LiveAirflow:
             raise SandboxError(f"Airflow did not start: {answer['error']} (logs in {self.logs})")
         self.url = answer["url"]
         self._environment = answer["environment"]
+        self._workers = answer["workers"]
         self._api = httpx.Client(base_url=self.url, timeout=60, event_hooks={"response": [self._checked]})
         self._login()
         self.wait_until("Airflow's components are healthy", self._healthy, _START_TIMEOUT_S)
@@ -134,6 +143,17 @@ class LiveAirflow:
             self._process = None
         if self._own_home is not None:
             self._own_home.cleanup()
+
+    def worker(self, number: int) -> list[psutil.Process]:
+        """The processes of a Celery worker: its own first, then all that it has started."""
+        worker = psutil.Process(self._workers[number])
+        return [worker, *worker.children(recursive=True)]
+
+    def kill_worker(self, number: int) -> None:
+        """Ends a Celery worker and all that it has started by SIGKILL, as when its machine is gone."""
+        for process in self.worker(number):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
     @property
     def logs(self) -> Path:
@@ -185,18 +205,30 @@ class LiveAirflow:
         return run_id
 
     def backfill(
-        self, dag_id: str, start: date | str, end: date | str, *, conf: Mapping[str, Any] | None = None
+        self,
+        dag_id: str,
+        start: date | str,
+        end: date | str,
+        *options: str,
+        conf: Mapping[str, Any] | None = None,
     ) -> list[str]:
-        """Runs `airflow backfill create` over a range of dates and returns the ids of its runs, oldest first."""
+        """Runs `airflow backfill create` over a range of dates and returns the ids of its new runs, oldest first."""
         before = {run["dag_run_id"] for run in self.dag_runs(dag_id)}
         arguments = ["--dag-id", dag_id, "--from-date", str(start), "--to-date", str(end)]
-        self.cli("backfill", "create", *arguments, *(["--dag-run-conf", json.dumps(conf)] if conf else []))
+        self.cli("backfill", "create", *arguments, *options, *(["--dag-run-conf", json.dumps(conf)] if conf else []))
         runs = [run for run in self.dag_runs(dag_id) if run["dag_run_id"] not in before]
         return [
             run["dag_run_id"]
             for run in sorted(runs, key=lambda run: str(run["logical_date"]))
             if run["run_type"] == "backfill"
         ]
+
+    def cancel_backfill(self, dag_id: str) -> None:
+        """Cancels the backfill of a DAG that is under way: the runs of it that have not begun fail."""
+        found = self._request("GET", "/backfills", params={"dag_id": dag_id})
+        for backfill in found["backfills"]:
+            if backfill["completed_at"] is None:
+                self._request("PUT", f"/backfills/{backfill['id']}/cancel")
 
     def dag_runs(self, dag_id: str) -> list[dict[str, Any]]:
         """The runs of a DAG, as Airflow's REST API gives them."""

@@ -1,8 +1,9 @@
 """The process around a live Airflow. It ends all of Airflow with whoever started it, however that happens.
 
 Run as ``python -m pinot_sandbox.live_airflow_process``. The first line of standard input is the configuration; the
-first line of standard output is ``{"url": …, "environment": …}`` or ``{"error": …}``. The next line of standard
-input, or its end, is the end of Airflow: of its services, of the tasks that they run, and of its database.
+first line of standard output is ``{"url": …, "environment": …, "workers": [pid, …]}`` or ``{"error": …}``. The next
+line of standard input, or its end, is the end of Airflow: of its services, of the tasks that they run, and of its
+database.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+
+from pinot_sandbox.live_redis import celery_settings, is_ready, redis_command, redis_server
 
 _ATTEMPTS: Final = 3
 _START_TIMEOUT_S: Final = 180.0
@@ -64,7 +67,9 @@ class _Airflow:
         self._environment: dict[str, str] = {**_inherited(), **_settings(config), **config["environment"]}
         self._services: list[subprocess.Popen[bytes]] = []
         self._postgres: subprocess.Popen[bytes] | None = None
-        self._postgres_dir: Path | None = None
+        self._private_dir: Path | None = None
+        self._workers = int(config["workers"])
+        self._path = str(config["path"])
 
     def start(self) -> dict[str, Any]:
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -75,10 +80,13 @@ class _Airflow:
             done = subprocess.run(command, env=self._environment, stdout=output, stderr=output, check=False)
         if done.returncode:
             raise RuntimeError(f"airflow db migrate failed: see {log}")
+        if self._workers:
+            self._environment |= self._start_redis()
         url = self._start_api_server()
         for service in _SERVICES:
             self._start_service(service)
-        return {"url": url, "environment": self._environment}
+        workers = [self._start_worker(number) for number in range(self._workers)]
+        return {"url": url, "environment": self._environment, "workers": workers}
 
     def stop(self) -> None:
         for process in self._services:
@@ -92,8 +100,8 @@ class _Airflow:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._postgres.wait(_TERM_S)
         _kill_descendants()
-        if self._postgres_dir:
-            shutil.rmtree(self._postgres_dir, ignore_errors=True)
+        if self._private_dir:
+            shutil.rmtree(self._private_dir, ignore_errors=True)
 
     # --- services ----------------------------------------------------------------------------------------------------
 
@@ -104,14 +112,28 @@ class _Airflow:
         self._services.append(service)
         return service
 
+    def _start_worker(self, number: int) -> int:
+        """A Celery worker whose temporary files lie in a folder of its own, as on a machine of its own; its pid."""
+        name = f"worker{number}"
+        disk = self._home / name
+        disk.mkdir(parents=True, exist_ok=True)
+        command = ["celery", "worker", "--celery-hostname", f"{name}@localhost", "--skip-serve-logs"]
+        service = self._popen(
+            [sys.executable, "-m", "airflow", *command],
+            self._logs / f"{name}.log",
+            env=self._environment | {"TMPDIR": str(disk)},
+        )
+        self._services.append(service)
+        return service.pid
+
     def _start_api_server(self) -> str:
         for _ in range(_ATTEMPTS):
             port = _free_port()
-            url = f"http://127.0.0.1:{port}"
+            url = f"http://127.0.0.1:{port}{self._path}"
             self._environment["AIRFLOW__API__BASE_URL"] = url
             self._environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] = f"{url}/execution/"
             process = self._start_service("api-server", "--host", "127.0.0.1", "--port", str(port))
-            if _wait(process, partial(_answers, port)):
+            if _wait(process, partial(_answers, port, self._path)):
                 return url
             process.kill()
         raise RuntimeError(f"Airflow's API server did not start: see {self._logs / 'api-server.log'}")
@@ -146,7 +168,7 @@ class _Airflow:
         """On a Unix socket alone, in a folder that nobody else can enter: so it needs no password and no port."""
         # Not in `home`: root's PostgreSQL runs as somebody else, who has to be able to get there, and a socket's path
         # is short.
-        self._postgres_dir = folder = Path(tempfile.mkdtemp(prefix="live-airflow-"))
+        self._private_dir = folder = Path(tempfile.mkdtemp(prefix="live-airflow-"))
         user: dict[str, Any] = {}
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             account = _unprivileged()
@@ -173,6 +195,24 @@ class _Airflow:
             raise RuntimeError(f"PostgreSQL did not start: see {log}")
         return f"postgresql+psycopg2://airflow@/postgres?host={folder}"
 
+    # --- Celery ------------------------------------------------------------------------------------------------------
+
+    def _start_redis(self) -> dict[str, str]:
+        """Redis on a Unix socket alone, as PostgreSQL; returns the settings for Celery."""
+        binary = redis_server()
+        if binary is None or self._private_dir is None:
+            raise RuntimeError(
+                "Celery needs a Redis and a PostgreSQL server: install them (Debian: apt-get install redis-server "
+                "postgresql)"
+            )
+        folder = self._private_dir / "redis"
+        folder.mkdir(mode=0o700)
+        process = self._popen(redis_command(binary, folder), self._logs / "redis.log")
+        self._services.append(process)
+        if not _wait(process, lambda: is_ready(folder)):
+            raise RuntimeError(f"Redis did not start: see {self._logs / 'redis.log'}")
+        return celery_settings(folder)
+
 
 def _settings(config: Mapping[str, Any]) -> dict[str, str]:
     home = Path(config["home"])
@@ -186,6 +226,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, str]:
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": str(config["parallelism"]),
+        "CELERY__WORKER_CONCURRENCY": "2",
         "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "0",
         "CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
@@ -249,10 +290,10 @@ def _wait(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> bool:
     return False
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, path: str) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
-        connection.request("GET", "/api/v2/version")
+        connection.request("GET", f"{path}/api/v2/version")
         return connection.getresponse().status == 200
     return False
 

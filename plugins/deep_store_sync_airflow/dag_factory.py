@@ -13,9 +13,20 @@ from zoneinfo import ZoneInfo
 from airflow.sdk import DAG, BaseOperator, Context, CronDataIntervalTimetable, TriggerRule, task_group
 from airflow.sdk.exceptions import AirflowFailException
 
-from deep_store_sync.settings import BrokenTable, LoadedTable, TableSync, load_tables
+from deep_store_sync.settings import (
+    BrokenTable,
+    LoadedDiscovery,
+    LoadedTable,
+    TableSync,
+    load_files,
+    load_tables,
+    tables_of,
+)
+from deep_store_sync_airflow.discovery import list_variable, read_list
+from deep_store_sync_airflow.names import DAG_PREFIX, REPORT_TASK
 from deep_store_sync_airflow.operators.base import Batch
 from deep_store_sync_airflow.operators.find_stale_segments import FindStaleSegments
+from deep_store_sync_airflow.operators.list_tables import ListTables
 from deep_store_sync_airflow.operators.rebuild_segment import RebuildSegment
 from deep_store_sync_airflow.operators.report import WriteReport
 from deep_store_sync_airflow.operators.stamp_hash import StampHash
@@ -28,7 +39,7 @@ TABLES_VARIABLE = "DEEP_STORE_SYNC_TABLES"
 TAGS = ("pinot", "deep store")
 BROKEN_TAG = "broken settings"
 
-_WAIT, _FIND, _REPORT = "wait_for_no_server_reload", "find_stale_segments", "report"
+_WAIT, _FIND = "wait_for_no_server_reload", "find_stale_segments"
 
 
 def tables_folder(default: Path) -> Path:
@@ -37,15 +48,34 @@ def tables_folder(default: Path) -> Path:
     return Path(configured).expanduser() if configured else default
 
 
-def build_dags(folder: Path, *, only: str | None = None) -> Iterator[DAG]:
-    """The DAGs of a folder of table files. `only` names the one that a task needs: the others are not built.
+def build_dags(folder: Path, *, only: str | None = None, **options: Any) -> Iterator[DAG]:
+    """The DAGs of a folder of table files: of its tables, of those discovered, and of discoveries themselves.
+
+    `only` names the one that a task needs: the others are not built. `options` go to each DAG: callbacks, a deadline,
+    access control.
 
     Raises:
         ConfigError: the folder is not there.
     """
-    for dag_id, table in dag_ids(load_tables(folder)).items():
+    files = load_files(folder)
+    discoveries = {discovery_dag_id(file): file for file in files if isinstance(file, LoadedDiscovery)}
+    for dag_id, discovery in discoveries.items():
         if only is None or only == dag_id:
-            yield build_dag(table.settings) if isinstance(table, LoadedTable) else build_broken_dag(table, dag_id)
+            yield build_discovery_dag(discovery, **options)
+    if only in discoveries:
+        return
+    tables = dag_ids(tables_of(files, lambda _: ()))
+    if discoveries and only not in tables:  # a task of a table with a file of its own looks no variable up
+        tables = dag_ids(tables_of(files, read_list))
+    for dag_id, table in tables.items():
+        if only is not None and only != dag_id:
+            continue
+        if isinstance(table, BrokenTable):
+            yield build_broken_dag(table, dag_id, **options)
+        elif table.discovery:
+            yield build_dag(table.settings, **{"is_paused_upon_creation": table.discovery.start_paused, **options})
+        else:
+            yield build_dag(table.settings, **options)
 
 
 def dag_ids(tables: list[LoadedTable | BrokenTable]) -> dict[str, LoadedTable | BrokenTable]:
@@ -60,17 +90,22 @@ def dag_ids(tables: list[LoadedTable | BrokenTable]) -> dict[str, LoadedTable | 
         if isinstance(table, BrokenTable):
             own = dag_id(table.table) if table.table else None
             stem = re.sub(r"[^\w.\-]", "-", table.path.name)
-            ids[own if own and own not in ids else f"deep_store_sync__broken__{stem}"] = table
+            ids[own if own and own not in ids else f"{DAG_PREFIX}broken__{stem}"] = table
     return ids
 
 
 def dag_id(table: str) -> str:
     """The id of the DAG of a table, given by name with type."""
-    return f"deep_store_sync__{table}"
+    return f"{DAG_PREFIX}{table}"
 
 
-def build_dag(settings: TableSync) -> DAG:
-    """The DAG of a table.
+def discovery_dag_id(discovery: LoadedDiscovery) -> str:
+    """The id of the DAG that asks for the tables of a discovery."""
+    return f"{DAG_PREFIX}discover__{discovery.name}"
+
+
+def build_dag(settings: TableSync, **options: Any) -> DAG:
+    """The DAG of a table. `options` are further ones of the DAG.
 
     `wait_for_no_server_reload → find_stale_segments → batch[rebuild_segment → wait_for_no_server_reload →
     upload_and_refresh → stamp_hash] × N → report`
@@ -86,16 +121,15 @@ def build_dag(settings: TableSync) -> DAG:
         max_active_runs=1,
         params=run_params(),
         tags=[*TAGS, settings.table],
-        default_args={
-            "retries": settings.retries,
-            "retry_delay": timedelta(seconds=30),
-            "retry_exponential_backoff": 2.0,
-            "max_retry_delay": timedelta(minutes=10),
-        },
+        # What comes later goes first: what was rebuilt is published before more is rebuilt and staged.
+        default_args={**_tries(settings), "weight_rule": "upstream"},
+        **options,
     ) as dag:
-        wait = NoActiveServerReload(task_id=_WAIT, settings=settings, after_older_runs=True, last_task_id=_REPORT)
+        wait = NoActiveServerReload(task_id=_WAIT, settings=settings, after_older_runs=True, last_task_id=REPORT_TASK)
         find = FindStaleSegments(task_id=_FIND, settings=settings)
-        report = WriteReport(task_id=_REPORT, settings=settings, plan_task_id=_FIND, trigger_rule=TriggerRule.ALL_DONE)
+        report = WriteReport(
+            task_id=REPORT_TASK, settings=settings, plan_task_id=_FIND, trigger_rule=TriggerRule.ALL_DONE
+        )
         batches = _batch(settings).expand(batch=find.output)
         wait >> find >> batches >> report
         find >> report
@@ -106,15 +140,25 @@ def _batch(settings: TableSync) -> Any:
     bounds: dict[str, Any] = {"max_active_tis_per_dagrun": settings.max_active_batches}
     if settings.pool:
         bounds["pool"] = settings.pool
+    # The tasks that need Java, memory and disk.
+    heavy: dict[str, Any] = {}
+    if settings.queue:
+        heavy["queue"] = settings.queue
+    if settings.pod_template_file:
+        heavy["executor_config"] = {"pod_template_file": str(settings.pod_template_file)}
 
     @task_group(group_id="batch", tooltip="Rebuild, publish and stamp a batch of segments")
     def batch_group(batch: Batch) -> None:
-        rebuild = RebuildSegment(task_id="rebuild_segment", settings=settings, batch=batch, **bounds)
+        rebuild = RebuildSegment(task_id="rebuild_segment", settings=settings, batch=batch, **bounds, **heavy)
         wait = NoActiveServerReload(task_id=_WAIT, settings=settings, batch=batch, pool=bounds.get("pool"))
         # How many segments of the table are in flight is this, times waveSegments.
         waves = {"max_active_tis_per_dagrun": min(settings.max_active_waves, settings.max_active_batches or 1000)}
         upload = UploadAndRefresh(
-            task_id="upload_and_refresh", settings=settings, batch=batch, rebuilt=rebuild.output, **{**bounds, **waves}
+            task_id="upload_and_refresh",
+            settings=settings,
+            batch=batch,
+            rebuilt=rebuild.output,
+            **{**bounds, **heavy, **waves},
         )
         stamp = StampHash(task_id="stamp_hash", settings=settings, batch=batch, published=upload.output, **bounds)
         rebuild >> wait >> upload >> stamp
@@ -139,6 +183,41 @@ was built for.
 """
 
 
+def build_discovery_dag(discovery: LoadedDiscovery, **options: Any) -> DAG:
+    """The DAG that asks the controller, on schedule, for the tables that a discovery stands for."""
+    settings = discovery.discovery
+    timezone = ZoneInfo(discovery.shared.timezone)
+    schedule = settings.discover_schedule
+    with DAG(
+        dag_id=discovery_dag_id(discovery),
+        description=f"Finds the tables that {discovery.path.name} stands for",
+        doc_md=f"""
+Asks the controller for its tables, and keeps the names of those that `{discovery.path.name}` means in the Airflow
+variable `{list_variable(discovery)}`. Each of them has a DAG, `{dag_id("<table with type>")}`, as soon as DAG files are
+parsed the next time. A table that is gone from the controller, or not meant any more, has none: its past runs stay in
+Airflow's database, and come back with it. A table with a file of its own goes by that file.
+""",
+        schedule=CronDataIntervalTimetable(schedule, discovery.shared.timezone) if schedule else None,
+        start_date=datetime(2024, 1, 1, tzinfo=timezone),
+        catchup=False,
+        max_active_runs=1,
+        tags=[*TAGS, "discovery"],
+        default_args=_tries(discovery.shared),
+        **{"is_paused_upon_creation": False, **options},
+    ) as dag:
+        ListTables(task_id="list_tables", discovery=discovery)
+    return dag
+
+
+def _tries(settings: TableSync) -> dict[str, Any]:
+    return {
+        "retries": settings.retries,
+        "retry_delay": timedelta(seconds=30),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=10),
+    }
+
+
 class BrokenTableFile(BaseOperator):
     """Fails with what is wrong in a table file."""
 
@@ -157,7 +236,7 @@ class BrokenTableFile(BaseOperator):
         raise AirflowFailException(self.message)
 
 
-def build_broken_dag(table: BrokenTable, dag_id: str) -> DAG:
+def build_broken_dag(table: BrokenTable, dag_id: str, **options: Any) -> DAG:
     """A DAG in the place of one whose table file is wrong: its description, page and only task say what is wrong.
 
     It fails once a day, so that whoever is alerted by failed runs learns that the table is not synced.
@@ -170,6 +249,7 @@ def build_broken_dag(table: BrokenTable, dag_id: str) -> DAG:
         catchup=False,
         start_date=datetime(2024, 1, 1, tzinfo=ZoneInfo("UTC")),
         tags=[*TAGS, BROKEN_TAG],
+        **options,
     ) as dag:
         BrokenTableFile(task_id="table_file", message=table.message)
     return dag
@@ -181,4 +261,4 @@ def broken_tables(folder: Path) -> list[str]:
     Raises:
         ConfigError: the folder is not there.
     """
-    return [table.message for table in load_tables(folder) if isinstance(table, BrokenTable)]
+    return [table.message for table in load_tables(folder, read_list) if isinstance(table, BrokenTable)]

@@ -8,7 +8,7 @@ safety, only for peace: writes are conditional.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -28,11 +28,12 @@ def older_active_runs(context: Context, *, first_task_id: str, last_task_id: str
     """Ids of the active runs of the context's DAG that began before the context's run, oldest first.
 
     A run is looked up only if its first task was scheduled and its last one has not ended, which leaves out what is
-    queued or over.
+    queued or over. The others are looked up if more runs are active than that finds: one may have begun just now.
     """
     ti: Any = context["ti"]
     run: Any = context["dag_run"]
-    if ti.get_dr_count(dag_id=run.dag_id, states=[DagRunState.RUNNING]) <= 1:
+    running = ti.get_dr_count(dag_id=run.dag_id, states=[DagRunState.RUNNING])
+    if running <= 1:
         return ()
     states = ti.get_task_states(dag_id=run.dag_id, task_ids=[first_task_id, last_task_id])
     unfinished = [
@@ -40,9 +41,11 @@ def older_active_runs(context: Context, *, first_task_id: str, last_task_id: str
         for run_id, of in states.items()
         if run_id != run.run_id and of.get(first_task_id) and of.get(last_task_id, "removed") not in _ENDED
     ]
+    active = _active_of(run.dag_id, unfinished)
+    if len(active) + 1 < running:
+        active += _active_of(run.dag_id, states.keys() - {run.run_id, *unfinished})
     mine = _order(run)
-    older = [_order(other) for other in (_dag_run(run.dag_id, run_id) for run_id in unfinished) if _active(other)]
-    return tuple(run_id for _, run_id in sorted(key for key in older if key < mine))
+    return tuple(run_id for _, run_id in sorted(key for key in map(_order, active) if key < mine))
 
 
 def count_active(dag_id: str, run_ids: Sequence[str]) -> int:
@@ -58,8 +61,9 @@ def _order(run: Any) -> tuple[datetime, str]:
     return run.start_date, run.run_id
 
 
-def _active(run: Any) -> bool:
-    return run.state == DagRunState.RUNNING and run.start_date is not None
+def _active_of(dag_id: str, run_ids: Iterable[str]) -> list[Any]:
+    found = (_dag_run(dag_id, run_id) for run_id in run_ids)
+    return [run for run in found if run.state == DagRunState.RUNNING and run.start_date is not None]
 
 
 def _dag_run(dag_id: str, run_id: str) -> Any:

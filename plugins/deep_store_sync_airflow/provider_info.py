@@ -37,6 +37,7 @@ def get_provider_info() -> dict[str, Any]:
                         "upload_and_refresh",
                         "stamp_hash",
                         "report",
+                        "list_tables",
                     )
                 ],
             }

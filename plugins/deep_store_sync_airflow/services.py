@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowFailException
 
-from deep_store_sync.errors import DeepStoreSyncError
+from deep_store_sync.errors import ConfigError, DeepStoreSyncError
 from deep_store_sync.settings import TableSync
 from deep_store_sync_airflow.hooks.pinot_controller import PinotControllerHook
 
 if TYPE_CHECKING:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    from botocore.config import Config
+    from mypy_boto3_s3 import S3Client
+
     from deep_store_sync.services import Services
 
 log = logging.getLogger("deep_store_sync")
@@ -38,22 +42,32 @@ def open_services(settings: TableSync) -> Iterator[Services]:
 
     Raises:
         ConfigError: a connection is wrong.
+        DeepStoreError: it gives no credentials: a role that must not be assumed, a profile that is not there.
     """
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     from deep_store_sync.services import Services
     from deep_store_sync.store.client_config import client_config
     from deep_store_sync.store.deep_store import DeepStore
+    from deep_store_sync.store.store_errors import translated
 
     hook = controller_hook(settings)
     with ExitStack() as stack:
         controller = stack.enter_context(hook.get_conn())
         servers = stack.enter_context(hook.get_server_client())
-        s3 = S3Hook(aws_conn_id=settings.aws_connection)
-        # What the connection's config_kwargs say goes before what the table says.
-        config = client_config(settings.store_timeout.total_seconds()).merge(s3.config)
-        store = DeepStore(s3.get_client_type(config=config))
-        yield Services(controller=controller, servers=servers, store=store, settings=settings)
+        with translated("credentials of the connection", settings.aws_connection):
+            s3 = S3Hook(aws_conn_id=settings.aws_connection)
+            # What the connection's config_kwargs say goes before what the table says.
+            config = client_config(settings.store_timeout.total_seconds()).merge(s3.config)
+            client = _client(s3, config, settings.aws_connection)
+        yield Services(controller=controller, servers=servers, store=DeepStore(client), settings=settings)
+
+
+def _client(s3: S3Hook, config: Config, connection: str) -> S3Client:
+    try:
+        return s3.get_client_type(config=config)
+    except ValueError as error:  # an endpoint that is no URL, a region that is none
+        raise ConfigError(f"connection {connection}: {error}; correct its extra") from error
 
 
 @contextmanager

@@ -32,6 +32,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "plan": {"stale": 0.1},
     # A config was changed, and no server was reloaded.
     "plan_all_stale": {"stale": 1.0},
+    # A table that has been kept in sync for a while: some was pushed since, and a few servers are behind.
+    "plan_mixed": {"stale": 0.02, "stamped": 0.93, "stamp": table_hash(_ANY.table_config(), _ANY.schema())},
     # All is in sync: what a run on schedule finds nearly always.
     "plan_stamped": {"stamped": 1.0, "stamp": table_hash(_ANY.table_config(), _ANY.schema())},
 }

@@ -53,7 +53,12 @@ class Scenario:
     invalid: int = 0
     fault: str = ""
     metadata_fault: str = ""
+    quota: str = ""
     folder: str = f"s3://deep/store/{TABLE}"
+
+    @property
+    def table(self) -> str:
+        return f"{TABLE}_{self.kind}"
 
     def name(self, number: int) -> str:
         return f"{TABLE}_{START_MS + number // 24 * HOUR_MS}_{number:07d}"
@@ -65,14 +70,21 @@ class Scenario:
         """A segment's servers: neighbours, which makes as many sets as there are servers."""
         return sorted((number * 7 + replica) % self.servers for replica in range(self.replicas))
 
+    def of_server(self, server: int) -> list[str]:
+        """The segments of a server."""
+        here = [number for number in range(self.servers) if server in self.hosts(number)]
+        numbers = (first + number for first in range(0, self.segments, self.servers) for number in here)
+        return [self.name(number) for number in numbers if number < self.segments]
+
     def table_config(self) -> dict[str, Any]:
         return {
-            "tableName": f"{TABLE}_{self.kind}",
+            "tableName": self.table,
             "tableType": self.kind,
             "segmentsConfig": {"timeColumnName": "ts", "replication": str(self.replicas), "timeType": "MILLISECONDS"},
             "tenants": {"broker": "DefaultTenant", "server": "DefaultTenant"},
             "tableIndexConfig": {"invertedIndexColumns": ["user_id"], "loadMode": "MMAP"},
             "metadata": {},
+            **({"quota": {"storage": self.quota}} if self.quota else {}),
         }
 
     def schema(self) -> dict[str, Any]:
@@ -88,7 +100,7 @@ class Scenario:
 
     def metadata(self) -> Iterator[str]:
         """`Map<String, Map<String, String>>` (`PinotSegmentRestletResource.getZookeeperMetadata`)."""
-        return _object(f'"{self.name(number)}":{self._fields(number)}' for number in range(self.segments))
+        return _object(f'"{self.name(number)}":{self.fields(number)}' for number in range(self.segments))
 
     def view(self, state: str = "ONLINE") -> Iterator[str]:
         """`TableViews.TableView`."""
@@ -146,7 +158,7 @@ class Scenario:
             f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>{more}{entries}</ListBucketResult>"
         ).encode()
 
-    def _fields(self, number: int) -> str:
+    def fields(self, number: int) -> str:
         start = START_MS + number // 24 * HOUR_MS
         end = start + HOUR_MS - 1
         partition = (
@@ -155,7 +167,7 @@ class Scenario:
         )
         custom = json.dumps(json.dumps(self._custom(number), separators=(",", ":")))
         return (
-            f'{{"segment.crc":"{self._crc(number)}","segment.creation.time":"{end + 1000}",'
+            f'{{"segment.crc":"{self.crc(number)}","segment.creation.time":"{end + 1000}",'
             f'"segment.data.crc":"{number * 40503 % 4294967291}","segment.download.url":"{self.folder}/'
             f'{self.name(number)}","segment.end.time":"{end}","segment.end.time.raw":"{end}",'
             f'"segment.index.version":"v3","segment.partition.metadata":"{partition}",'
@@ -170,9 +182,9 @@ class Scenario:
         if number < self.segments * (1 - self.stamped):
             return common
         at = "2026-01-01T00:00:00Z"
-        return common | stamp_map(self.stamp, self._crc(number), self.etag(number), run_id="scheduled__1", at=at)
+        return common | stamp_map(self.stamp, self.crc(number), self.etag(number), run_id="scheduled__1", at=at)
 
-    def _crc(self, number: int) -> int:
+    def crc(self, number: int) -> int:
         return number * 2654435761 % 4294967291
 
     def etag(self, number: int) -> str:
@@ -183,6 +195,7 @@ class SimulatedController:
     """The controller, on a port of its own, in threads of this process."""
 
     def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
         self.calls: Counter[str] = Counter()
         self.hanging = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(scenario, self))
@@ -197,6 +210,16 @@ class SimulatedController:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def stale(self) -> Iterator[str]:
+        return self._scenario.stale_answer()
+
+    def small(self, path: str, query: dict[str, list[str]]) -> Any:
+        """A short answer to a call that is none of planning; None where there is no such call."""
+        return None
+
+    def push(self, headers: Any, body: bytes) -> dict[str, str]:
+        raise NotImplementedError
 
     def close(self) -> None:
         self.hanging.set()
@@ -215,7 +238,7 @@ def simulated(scenario: Scenario) -> Iterator[SimulatedController]:
 
 
 def _handler(scenario: Scenario, owner: SimulatedController) -> type[BaseHTTPRequestHandler]:
-    table = f"{TABLE}_{scenario.kind}"
+    table = scenario.table
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -229,7 +252,9 @@ def _handler(scenario: Scenario, owner: SimulatedController) -> type[BaseHTTPReq
                 self._send(scenario.listing(parse_qs(urlsplit(self.path).query)), kind="application/xml")
                 return
             owner.calls[path] += 1
-            if path == f"/tables/{TABLE}":
+            if (answer := owner.small(path, parse_qs(urlsplit(self.path).query))) is not None:
+                self._json(answer)
+            elif path == f"/tables/{TABLE}":
                 self._json({scenario.kind: scenario.table_config()})
             elif path == f"/tables/{TABLE}/schema":
                 self._json(scenario.schema())
@@ -240,7 +265,7 @@ def _handler(scenario: Scenario, owner: SimulatedController) -> type[BaseHTTPReq
             elif path == f"/segments/{table}/isStale":
                 if scenario.fault == "timeout":
                     owner.hanging.wait()
-                self._stream(scenario.stale_answer(), scenario.fault)
+                self._stream(owner.stale(), scenario.fault)
             elif path == f"/segments/{TABLE}/lineage":
                 self._send(b"")
             elif path == f"/segments/{table}/needReload":
@@ -249,6 +274,10 @@ def _handler(scenario: Scenario, owner: SimulatedController) -> type[BaseHTTPReq
                 self._json({"pinot-controller": "1.5.1-simulated"})
             else:
                 self._json({"code": 404, "error": "HTTP 404 Not Found"}, 404)
+
+        def do_POST(self) -> None:
+            owner.calls[urlsplit(self.path).path] += 1
+            self._json(owner.push(self.headers, self.rfile.read(int(self.headers["Content-Length"]))))
 
         def _json(self, body: Any, status: int = 200) -> None:
             self._send(json.dumps(body).encode(), status)

@@ -22,7 +22,7 @@ READS = {
 
 FOR = {
     # The name of a run that somebody starts from a shell.
-    "include/deep_store_sync/command/main.py",
+    "include/deep_store_sync/command/run.py",
     # The name of a run's folder, which is made unique and put in order by what is there already.
     "include/deep_store_sync/find.py",
     # The time of a stamp, for people.

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from deep_store_sync.errors import DeepStoreUnavailableError
+from deep_store_sync.errors import DeepStoreUnavailableError, EngineError, PinotUnavailableError, StoppedError
 from deep_store_sync.failure_budget import SHARE_COUNTS_FROM, FailureBudget, used_up
 from deep_store_sync.model import Action, Plan, PlannedSegment, RunRequest, Servers, StampState
 from deep_store_sync.services import Services
@@ -82,3 +82,32 @@ def test_a_note_that_cannot_be_written_is_a_warning_and_stops_nobody(
 ) -> None:
     budget(FakeStoreWithoutAnswers(s3), prefix).record(["s0"])
     assert "no answer from the store" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "last_try", "counts"),
+    [
+        (EngineError("no Java"), False, True),
+        (PinotUnavailableError("no answer"), False, False),
+        (PinotUnavailableError("no answer"), True, True),
+        (OSError(28, "No space left on device"), False, False),  # Airflow tries it again
+        (OSError(28, "No space left on device"), True, True),
+        (StoppedError("the kill switch is on"), True, False),
+        (KeyboardInterrupt(), True, False),
+    ],
+    ids=["no Java", "tried again", "last try", "full disk", "full disk, last try", "kill switch", "cancelled"],
+)
+def test_a_batch_that_ends_with_an_error_counts_as_a_whole(
+    store: DeepStore, prefix: str, error: BaseException, last_try: bool, counts: bool
+) -> None:
+    one = budget(store, prefix, max_failures=2)
+    with pytest.raises(type(error)), one.counting(lambda: ["s0", "s1"], last_try=last_try):
+        raise error
+    assert (one.used_up() is not None) is counts
+
+
+def test_a_batch_that_comes_to_its_end_does_not_count(store: DeepStore, prefix: str) -> None:
+    one = budget(store, prefix, max_failures=1)
+    with one.counting(lambda: ["s0"], last_try=True):
+        pass
+    assert one.used_up() is None

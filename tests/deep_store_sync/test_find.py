@@ -11,12 +11,14 @@ import pytest
 from tests.benchmarks.simulated_controller import Scenario, SimulatedController, simulated
 
 from deep_store_sync.errors import PinotAnswerError, PinotUnavailableError
-from deep_store_sync.find import FoundPlan, as_stamped, find_stale_segments, read_table
+from deep_store_sync.estimate import estimate
+from deep_store_sync.find import FoundPlan, as_stamped, batch_name, find_stale_segments, plan_table, read_table
 from deep_store_sync.model import Action, DeferredBy, RunRequest, Servers, StampState
 from deep_store_sync.pinot import long_answers
 from deep_store_sync.pinot.controller import ControllerClient
 from deep_store_sync.pinot.servers import ServerClient
-from deep_store_sync.planning.table_state import column
+from deep_store_sync.planning.order import Batch
+from deep_store_sync.planning.table_state import column, one_chunk
 from deep_store_sync.services import Services
 from deep_store_sync.settings import TableSync
 from deep_store_sync.store.deep_store import DeepStore
@@ -74,6 +76,20 @@ def test_calls_do_not_grow_with_the_table(store: DeepStore, prefix: str, segment
     assert sum(batch.segments for batch in plan.batches) == segments
     sizes = [batch.bytes for batch in plan.batches]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_plan_alone_is_the_plan_of_a_run_and_writes_nothing(store: DeepStore, prefix: str) -> None:
+    scenario = Scenario(50, stale=0.5)
+    with table(store, prefix, scenario, audit_budget=10**15) as (services, _):
+        planned = plan_table(services, RunRequest("r"), log=LOG, now_ms=1)
+        assert list(store.list(prefix)) == []
+        run = found(services)
+    assert list(planned.rows) == list(run.plan.segments)
+    assert planned.rows.batches == run.batches
+    of_columns = estimate(planned.rows.record_batches(), planned.plan.table_config)
+    reader = Workspace.of_plan(store, run.plan_url).open_plan()
+    assert of_columns == estimate(reader.groups(), reader.plan.table_config)
+    assert (of_columns.work, of_columns.batches) == (50, len(run.batches))
 
 
 @pytest.mark.usefixtures("_in_pieces")
@@ -153,7 +169,8 @@ def test_a_stamp_speaks_of_the_object_that_is_there(store: DeepStore, prefix: st
         assert {name for name, same in zip(names, state.as_stamped.to_pylist(), strict=True) if same} == {
             scenario.name(number) for number in range(20, 39) if number % 5
         }
-        elsewhere = as_stamped(store, state.segments, ["s3://elsewhere/deep"])
+        segments = one_chunk(services.controller.long.segment_columns("events_OFFLINE"))
+        elsewhere = as_stamped(store, segments, ["s3://elsewhere/deep"])
         assert elsewhere.true_count == 0
 
 
@@ -186,8 +203,24 @@ def test_what_is_left_to_later_runs_is_said(store: DeepStore, prefix: str, caplo
     assert "9 more runs at this budget, at least" in caplog.text
 
 
+@pytest.mark.parametrize("quota", ["", "10T"])
+def test_a_storage_quota_on_a_large_table_is_warned_of(
+    store: DeepStore, prefix: str, quota: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with table(store, prefix, Scenario(10_000, stale=0.1, quota=quota)) as (services, _):
+        found(services)
+    assert ("the table has a storage quota (10T): for each push" in caplog.text) == bool(quota)
+
+
 def test_no_more_batches_than_asked_for(store: DeepStore, prefix: str) -> None:
     with table(store, prefix, Scenario(500, stale=1.0), batch_segments=1) as (services, _):
         plan = find_stale_segments(services, RunRequest("r"), log=LOG, max_batches=7)
     assert 1 < len(plan.batches) <= 7
     assert sum(batch.segments for batch in plan.batches) == 500
+    for batch, name in zip(plan.batches, plan.names, strict=True):
+        rows = [row.segment for row in plan.plan.segments if row.batch == batch.id]
+        assert name.startswith(f"{batch.id}: {rows[0]} … {rows[-1]} ({len(rows)} segments, ")
+
+
+def test_a_batch_of_one_has_the_name_of_its_segment() -> None:
+    assert batch_name(Batch("b0007", 1, 1_500), "a", "a") == "b0007: a (1.5 kB)"

@@ -163,6 +163,19 @@ def test_a_segment_larger_than_the_budget_does_not_starve() -> None:
     assert actions(result) == {"huge": Action.AUDIT}
 
 
+def test_what_servers_would_download_is_bounded_and_what_they_have_is_not() -> None:
+    records = [record(f"stale-{n}", size=100, start_ms=n, end_ms=n) for n in range(4)] + [record("clean", size=10**6)]
+    stale = [f"stale-{n}" for n in range(4)]
+    limits = Limits(audit_bytes=10**12, batch_bytes=10**12, batch_segments=50, download_bytes=450)
+    result = plan(records, stale=stale, limits=limits)  # by two servers each
+    assert [name for name, action in actions(result).items() if action is Action.REBUILD] == ["stale-3", "stale-2"]
+    assert actions(result)["clean"] is Action.AUDIT
+    left = [row for row in result.segments if row.action is Action.DEFER]
+    assert {row.segment for row in left} == {"stale-1", "stale-0"}
+    assert {row.deferred_by for row in left} == {DeferredBy.DOWNLOADS}
+    assert all(row.reason.startswith("this run's maxServerDownloadBytes is used up; stale on") for row in left)
+
+
 def test_max_segments_bounds_the_work_and_is_no_trouble_with_servers() -> None:
     result = plan([record("a"), record("b"), record("c")], RunRequest("r", force=True, max_segments=2), silent=True)
     assert [row.action for row in result.segments].count(Action.REBUILD) == 2
@@ -204,6 +217,22 @@ def test_one_object_under_two_urls_is_shared_too() -> None:
 )
 def test_a_data_interval_takes_the_segments_that_start_in_it(fields: dict[str, int], expected: bool) -> None:
     assert (len(in_scope(segment_table([record("s", **fields)]), RunRequest("r", interval=(10, 20)))) == 1) is expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"start_ms": 10, "end_ms": 500}, True),
+        ({"start_ms": 9, "end_ms": 15}, False),
+        ({"start_ms": 4_000_000_000_000}, True),
+        ({"push_ms": 20}, True),
+        ({"push_ms": 9}, False),
+        ({}, True),
+    ],
+)
+def test_the_interval_without_an_end_takes_what_belongs_to_no_other(fields: dict[str, int], expected: bool) -> None:
+    scope = in_scope(segment_table([record("s", **fields)]), RunRequest("r", interval=(10, None)))
+    assert (len(scope) == 1) is expected
 
 
 def test_globs_choose_segments() -> None:

@@ -200,9 +200,9 @@ def test_how_far_the_table_is_and_how_many_runs_it_takes(bucket: S3Gateway, capl
     run.stamped("b0001", SegmentOutcome("now", Outcome.SYNCED))
     with caplog.at_level(logging.INFO):
         report, _ = run.report()
-    assert report.progress == Progress(2, 4, 2, 120 * gib, 2, 120 * gib)
+    assert report.progress == Progress(2, 4, 2, 120 * gib, 2, 120 * gib, done=1)
     assert "2 of 4 segments stamped for the current config; 2 left" in caplog.text
-    assert "3 more runs at this budget" in caplog.text
+    assert "2 more runs at this budget" in caplog.text
 
 
 def test_a_dry_run_reports_the_plan_and_writes_nothing(bucket: S3Gateway, caplog: pytest.LogCaptureFixture) -> None:
@@ -214,3 +214,7 @@ def test_a_dry_run_reports_the_plan_and_writes_nothing(bucket: S3Gateway, caplog
     assert report.url is None
     assert not run.store.exists(run.workspace.report_url)
     assert "1 segments, 9 bytes: rebuild" in caplog.text
+    assert report.estimate is not None
+    assert (report.estimate.work, report.estimate.download_bytes, report.estimate.batches) == (1, 9, 1)
+    assert "workers download 9 B" in caplog.text
+    assert "time: not known" in caplog.text

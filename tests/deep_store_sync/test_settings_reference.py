@@ -10,12 +10,14 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from deep_store_sync.settings import LoadedTable, load_table
+from deep_store_sync.settings import BrokenTable, load_table
 from deep_store_sync.settings_reference import PAGE, SCHEMA, reference, table_schema, write_reference
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
-REQUIRED = {"table": "flights_OFFLINE", "deepStorePrefixes": ["s3://b/d"], "workspace": "s3://b/w"}
+SHARED = {"deepStorePrefixes": ["s3://b/d"], "workspace": "s3://b/w"}
+REQUIRED = {"table": "flights_OFFLINE", **SHARED}
+DISCOVERY = {"discover": True, **SHARED}
 
 RIGHT: list[dict[str, Any]] = [
     {},
@@ -32,6 +34,12 @@ RIGHT: list[dict[str, Any]] = [
     {"keepStaged": "500 ms", "keepBackups": "14d"},
     {"engine": {}},
     {"engine": {"heap": "2GiB", "disk": None, "segmentTimeout": "90m", "maxGrowth": 2.5}},
+    {"discover": False},
+]
+RIGHT_DISCOVERIES: list[dict[str, Any]] = [
+    {},
+    {"include": ["*_OFFLINE", "sales.*"], "exclude": ["tmp_*"], "discoverSchedule": "*/5 * * * *"},
+    {"discoverSchedule": None, "maxTables": 5000, "startPaused": True, "retries": 0, "engine": {"heap": "1GiB"}},
 ]
 WRONG: list[dict[str, Any]] = [
     {"table": "flights"},
@@ -53,6 +61,19 @@ WRONG: list[dict[str, Any]] = [
     {"engine": {"heapp": "1GiB"}},
     {"engine": {"maxGrowth": 1}},
     {"engine": {"segmentTimeout": "1w"}},
+    {"include": ["*"]},
+    {"discover": False, "startPaused": True},
+]
+WRONG_DISCOVERIES: list[dict[str, Any]] = [
+    {"table": "flights_OFFLINE"},
+    {"discover": "yes"},
+    {"discover": 0},
+    {"include": []},
+    {"include": "*"},
+    {"exclude": [""]},
+    {"maxTables": 0},
+    {"discoverSchedule": "hourly"},
+    {"auditBugdet": 0},
 ]
 
 
@@ -65,7 +86,7 @@ def schema() -> Draft7Validator:
 def accepted(content: dict[str, Any], folder: Path) -> bool:
     path = folder / "table.yaml"
     path.write_text(yaml.safe_dump(content))
-    return isinstance(load_table(path), LoadedTable)
+    return not isinstance(load_table(path), BrokenTable)
 
 
 def test_the_published_ones_are_those_of_the_settings() -> None:
@@ -92,9 +113,22 @@ def test_what_is_wrong_is_wrong_to_both(schema: Draft7Validator, content: dict[s
         assert not accepted(REQUIRED | content, tmp_path)
 
 
+@pytest.mark.parametrize("content", RIGHT_DISCOVERIES, ids=str)
+def test_a_right_discovery_is_right_to_both(schema: Draft7Validator, content: dict[str, Any], tmp_path: Path) -> None:
+    assert accepted(DISCOVERY | content, tmp_path)
+    assert schema.is_valid(DISCOVERY | content)
+
+
+@pytest.mark.parametrize("content", WRONG_DISCOVERIES, ids=str)
+def test_a_wrong_discovery_is_wrong_to_both(schema: Draft7Validator, content: dict[str, Any], tmp_path: Path) -> None:
+    assert not accepted(DISCOVERY | content, tmp_path)
+    assert not schema.is_valid(DISCOVERY | content)
+
+
 def test_required_settings_are_required(schema: Draft7Validator) -> None:
-    for name in REQUIRED:
-        assert not schema.is_valid({key: value for key, value in REQUIRED.items() if key != name})
+    for right in (REQUIRED, DISCOVERY):
+        for name in right:
+            assert not schema.is_valid({key: value for key, value in right.items() if key != name})
 
 
 def test_defaults_are_right_as_they_are_written(schema: Draft7Validator, tmp_path: Path) -> None:
@@ -103,9 +137,10 @@ def test_defaults_are_right_as_they_are_written(schema: Draft7Validator, tmp_pat
     defaults = {name: value["default"] for name, value in properties.items() if "default" in value}
     assert defaults["auditBudget"] == "50GiB"
     assert defaults["keepBackups"] == "14d"
-    content = REQUIRED | defaults | {"engine": engine}
-    assert schema.is_valid(content)
-    assert accepted(content, tmp_path)
+    of_discovery = {name: defaults.pop(name) for name in table_schema()["else"]["properties"]}
+    for content in (REQUIRED | defaults, DISCOVERY | defaults | of_discovery | {"discover": True}):
+        assert schema.is_valid(content | {"engine": engine})
+        assert accepted(content | {"engine": engine}, tmp_path)
 
 
 def test_every_setting_says_what_it_is_for() -> None:

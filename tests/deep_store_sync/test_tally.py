@@ -18,7 +18,7 @@ from deep_store_sync.model import (
     StampState,
 )
 from deep_store_sync.rows import record_batch
-from deep_store_sync.tally import Progress, Tally, more_runs
+from deep_store_sync.tally import Progress, Tally, more_runs, more_runs_by_time, progress_line
 
 
 def planned(name: str, action: Action = Action.REBUILD, stamp: StampState = StampState.NONE) -> PlannedSegment:
@@ -52,7 +52,28 @@ def test_progress_counts_what_is_stamped_now_and_what_waits_for_its_turn() -> No
         (planned("asked", Action.DEFER), SegmentOutcome("asked", Outcome.DEFERRED, deferred_by=DeferredBy.SERVERS)),
         at_once=3,
     )
-    assert found.progress == Progress(stamped=4, eligible=7, left=3, left_bytes=300, waiting=1, waiting_bytes=100)
+    assert found.progress == Progress(
+        stamped=4, eligible=7, left=3, left_bytes=300, waiting=1, waiting_bytes=100, done=4, done_bytes=400
+    )
+
+
+def test_what_servers_downloaded_is_counted_in_bytes_too() -> None:
+    refreshed = SegmentOutcome(
+        "r", Outcome.SYNCED, mode=PublishMode.REFRESH, object_bytes=80, uploaded_bytes=90, downloads=3
+    )
+    reloaded = SegmentOutcome("l", Outcome.SYNCED, object_bytes=50, downloads=2)
+    quiet = SegmentOutcome("q", Outcome.SYNCED, mode=PublishMode.QUIET, object_bytes=80, uploaded_bytes=90)
+    found = tally(*((planned(row.segment), row) for row in (refreshed, reloaded, quiet)))
+    assert (found.server_downloads, found.server_bytes) == (5, 3 * 90 + 2 * 50)
+
+
+def test_what_servers_may_not_download_yet_is_told_apart() -> None:
+    later = SegmentOutcome("later", Outcome.DEFERRED, deferred_by=DeferredBy.DOWNLOADS)
+    found = tally((planned("later", Action.DEFER), later))
+    assert found.progress == Progress(eligible=1, left=1, left_bytes=100, held=1, held_bytes=100)
+    assert found.deferred.count == 0
+    said = progress_line(found.progress, audit_bytes=1, max_segments=None, forced=False)
+    assert "1 wait for servers to download more, of 100 bytes (maxServerDownloadBytes)" in said
 
 
 def test_a_segment_stamped_for_the_config_that_lost_the_race_is_not_counted_as_stamped() -> None:
@@ -89,7 +110,7 @@ def test_numbers_are_those_of_the_rows(rows: list[SegmentOutcome], at_once: int)
     assert (found.failed.count, found.failed.first) == (len(failed), failed[:5])
     left_alone = [row for row in rows if row.deferred_by is DeferredBy.FAILURES]
     assert found.left_alone.count == len(left_alone)
-    asked_for = (DeferredBy.BUDGET, DeferredBy.MAX_SEGMENTS, DeferredBy.FAILURES)
+    asked_for = {*DeferredBy} - {DeferredBy.SERVERS, DeferredBy.DRIFT, DeferredBy.STOPPED, DeferredBy.OPERATION}
     assert found.deferred.count == sum(
         row.outcome is Outcome.DEFERRED and row.deferred_by not in asked_for for row in rows
     )
@@ -103,12 +124,13 @@ def test_numbers_are_those_of_the_rows(rows: list[SegmentOutcome], at_once: int)
         (0, 0, 10, None, False, 0),
         (0, 0, 0, None, False, 0),
         (5, 50, 10, None, False, 5),
-        (5, 51, 10, None, False, 6),
+        (5, 31, 10, None, False, 4),
+        (5, 51, 10, None, False, 5),
         (5, 0, 10, None, False, 1),
         (5, 50, 0, None, False, None),
         (5, 50, 0, 2, True, 3),
         (5, 50, 10, 1, False, 5),
-        (5, 5000, 10, 1, False, 500),
+        (5, 5000, 10, 1, False, 5),
         (5, 50, 10, 0, True, None),
     ],
 )
@@ -117,3 +139,34 @@ def test_how_many_more_runs_it_takes(
 ) -> None:
     progress = Progress(eligible=10, left=waiting, left_bytes=bytes_, waiting=waiting, waiting_bytes=bytes_)
     assert more_runs(progress, audit_bytes=audit, max_segments=most, forced=forced) == runs
+
+
+@pytest.mark.parametrize(
+    ("late", "late_bytes", "done", "done_bytes", "runs"),
+    [
+        (0, 0, 0, 0, 0),
+        (5, 50, 2, 20, 3),
+        (5, 50, 2, 500, 1),
+        (5, 50, 0, 0, None),
+        (5, 0, 2, 0, 3),
+    ],
+)
+def test_how_many_more_runs_it_takes_at_the_pace_of_this_one(
+    late: int, late_bytes: int, done: int, done_bytes: int, runs: int | None
+) -> None:
+    progress = Progress(late=late, late_bytes=late_bytes, done=done, done_bytes=done_bytes)
+    assert more_runs_by_time(progress) == runs
+    line = progress_line(progress, audit_bytes=1, max_segments=None, forced=True)
+    assert ("wait for want of time" in line) is bool(late)
+    assert ("this run got nothing done" in line) is (runs is None)
+
+
+def test_what_waits_for_time_is_counted_apart_from_what_waits_for_budget() -> None:
+    found = tally(
+        (planned("late"), SegmentOutcome("late", Outcome.DEFERRED, deferred_by=DeferredBy.TIME)),
+        (planned("done"), SegmentOutcome("done", Outcome.SYNCED)),
+    )
+    assert found.progress == Progress(
+        stamped=1, eligible=2, left=1, left_bytes=100, late=1, late_bytes=100, done=1, done_bytes=100
+    )
+    assert found.deferred.count == 0

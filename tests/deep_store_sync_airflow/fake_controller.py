@@ -28,6 +28,8 @@ class FakeController:
                 path, _, query = self.path.partition("?")
                 if "jobTypes=TABLE_REBALANCE" in query:
                     path = "/rebalances of flights"
+                if path == "/tables":
+                    path = f"/tables of {query.partition('type=')[2].upper()}"
                 fake.requests.append((path, {name.lower(): value for name, value in self.headers.items()}))
                 status, body = fake.answers.get(path, (404, {"code": 404, "error": f"no {path}"}))
                 content = json.dumps(body).encode()

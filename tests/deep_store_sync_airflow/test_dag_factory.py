@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from deep_store_sync.settings import BrokenTable, TableSync
 from deep_store_sync_airflow.dag_factory import BROKEN_TAG, build_dag, build_dags, tables_folder
+from deep_store_sync_airflow.operators.base import MAP_INDEX_TEMPLATE
 
 GOOD = """\
 table: {table}
@@ -53,7 +55,7 @@ def test_batches_are_mapped_and_named(settings: TableSync) -> None:
         in_batch = dag.get_task(f"batch.{task}")
         assert in_batch.get_closest_mapped_task_group() is group
         assert "batch" in in_batch.template_fields
-        assert in_batch.map_index_template == "{{ task.batch['id'] }}"
+        assert in_batch.map_index_template == MAP_INDEX_TEMPLATE
 
 
 def test_schedule_and_runs(settings: TableSync) -> None:
@@ -80,6 +82,19 @@ def test_retries(settings: TableSync) -> None:
         assert task.max_retry_delay == timedelta(minutes=10)
 
 
+def test_steps_end_in_time_and_waiting_does_not_count(settings: TableSync) -> None:
+    for given, most in (
+        ({}, timedelta(days=1)),
+        ({"task_timeout": "2h"}, timedelta(hours=2)),
+        ({"task_timeout": None}, None),
+    ):
+        timeouts = {task.task_id: task.execution_timeout for task in build_dag(with_settings(settings, **given)).tasks}
+        waiting = {task_id for task_id in timeouts if task_id.endswith("wait_for_no_server_reload")}
+        assert len(waiting) == 2
+        assert {timeouts.pop(task_id) for task_id in waiting} == {None}
+        assert set(timeouts.values()) == {most}
+
+
 def test_bounds(settings: TableSync) -> None:
     dag = build_dag(with_settings(settings, pool="sync", max_active_batches=2))
     assert {task.task_id for task in dag.tasks if task.pool == "sync"} == {
@@ -99,6 +114,28 @@ def test_waves_of_a_table_are_in_flight_one_at_a_time_unless_more_are_asked_for(
 ) -> None:
     upload = build_dag(with_settings(settings, **given)).get_task("batch.upload_and_refresh")
     assert upload.max_active_tis_per_dagrun == at_once
+
+
+def test_what_is_heavy_has_a_queue_and_a_pod_of_its_own(settings: TableSync) -> None:
+    heavy = {"batch.rebuild_segment", "batch.upload_and_refresh"}
+    template = "/opt/airflow/pod_templates/rebuild.yaml"
+    dag = build_dag(with_settings(settings, queue="pinot_rebuild", pod_template_file=template))
+    assert {task.task_id for task in dag.tasks if task.queue == "pinot_rebuild"} == heavy
+    pods = {task.task_id: task.executor_config for task in dag.tasks if task.executor_config}
+    assert pods == {task_id: {"pod_template_file": template} for task_id in heavy}
+    again = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    assert again.get_task("batch.rebuild_segment").executor_config == {"pod_template_file": template}
+    plain = build_dag(settings)
+    assert {task.queue for task in plain.tasks} == {"default"}
+    assert not any(task.executor_config for task in plain.tasks)
+
+
+def test_a_batch_that_has_begun_goes_before_one_that_has_not(settings: TableSync) -> None:
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(build_dag(settings)))
+    steps = ("rebuild_segment", "wait_for_no_server_reload", "upload_and_refresh", "stamp_hash")
+    tasks: list[Any] = [stored.get_task(f"batch.{step}") for step in steps]
+    weights = [task.weight_rule.get_weight(SimpleNamespace(task=task)) for task in tasks]
+    assert weights == sorted(set(weights))
 
 
 def test_only_the_first_task_waits_for_older_runs(settings: TableSync) -> None:

@@ -42,6 +42,7 @@ def fake_controller() -> Iterator[FakeController]:
 
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory: pytest.TempPathFactory, fake_controller: FakeController) -> Iterator[LiveAirflow]:
+    """One of its connections is in the environment, the other in a secrets backend."""
     folder = tmp_path_factory.mktemp("live")
     tables = folder / "tables"
     tables.mkdir()
@@ -49,8 +50,15 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, fake_controller: FakeContr
     (tables / "b.yaml").write_text(f"{table_file('b_OFFLINE')}batchByts: 1\n")
     (tables / "flights.yaml").write_text(table_file("flights_OFFLINE", "0 0 1 1 *", "fake", retries=0))
     # Nobody answers on port 9, "discard".
-    connections = {"nobody_there": connection(9), "fake": connection(fake_controller.port)}
-    with LiveAirflow(tables=tables, home=folder / "home", connections=connections) as live:
+    connections = {"nobody_there": connection(9)}
+    secrets = folder / "secrets.json"
+    secrets.write_text(json.dumps({"fake": json.loads(connection(fake_controller.port))}))
+    environment = {
+        "AIRFLOW__SECRETS__BACKEND": "airflow.secrets.local_filesystem.LocalFilesystemBackend",
+        "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps({"connections_file_path": str(secrets)}),
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+    }
+    with LiveAirflow(tables=tables, home=folder / "home", connections=connections, environment=environment) as live:
         live.wait_for_dag("deep_store_sync__flights_OFFLINE")
         yield live
         assert live._process is not None
@@ -95,6 +103,22 @@ def test_a_controller_that_is_away_is_asked_again_later(airflow: LiveAirflow) ->
     task = "wait_for_no_server_reload"
     airflow.wait_until("its first try ends", lambda: airflow.task_states(dag_id, run_id)[task] == "up_for_retry", 120)
     assert "PinotUnavailableError" in airflow.task_log(dag_id, run_id, task)
+
+
+def test_the_form_and_the_test_button_of_a_connection(airflow: LiveAirflow, fake_controller: FakeController) -> None:
+    assert airflow._api
+    forms = airflow._api.get("/ui/connections/hook_meta").json()
+    (form,) = [form for form in forms if form["connection_type"] == "pinot_controller"]
+    assert form["hook_name"] == "Pinot Controller"
+    assert set(form["extra_fields"]) == {"token", "database", "verify", "client_cert", "client_key"}
+    typed = {"connection_id": "new", "conn_type": "pinot_controller", "host": "127.0.0.1", "login": "me"}
+    typed |= {"password": "secret word", "port": fake_controller.port, "extra": '{"database": "sales"}'}
+    answer = airflow._request("POST", "/connections/test", json=typed)
+    assert answer == {"status": True, "message": "Pinot 1.5.1 answers"}
+    assert fake_controller.headers["database"] == "sales"
+    answer = airflow._request("POST", "/connections/test", json={**typed, "port": 9})
+    assert answer["status"] is False
+    assert "Is the controller running" in answer["message"]
 
 
 def test_the_password_is_its_owners_alone(airflow: LiveAirflow) -> None:

@@ -84,6 +84,14 @@ def test_runs_that_began_before_and_are_active(looked_up: list[str]) -> None:
     assert "queued" not in looked_up
 
 
+def test_a_run_that_began_just_now_and_has_no_task_scheduled_yet_is_waited_for(looked_up: list[str]) -> None:
+    runs, states = [run("older, at work", 3), run("mine", 5), run("queued", None, "queued")], dict(STATES)
+    states["older, at work"] = (None, None)
+    assert of("mine", runs, {name: states[name] for name in ("older, at work", "mine", "queued")}) == (
+        "older, at work",
+    )
+
+
 def test_two_never_wait_for_one_another(looked_up: list[str]) -> None:
     waits_for = {one.run_id: of(one.run_id, RUNS, STATES) for one in RUNS if one.state == "running"}
     assert waits_for["older, at work"] == ()

@@ -40,6 +40,28 @@ def test_errors_become_airflows() -> None:
         raise KeyError("a fault of ours")
 
 
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        (
+            {"profile_name": "nobody"},
+            r"DeepStoreError: .*aws_default.*The config profile \(nobody\) could not be found",
+        ),
+        (
+            {"endpoint_url": "minio:9000", "region_name": "us-east-1"},
+            "ConfigError: connection aws_default: Invalid end",
+        ),
+    ],
+    ids=["no such profile", "no URL"],
+)
+def test_a_wrong_aws_connection_is_not_tried_again(
+    settings: TableSync, controller: Any, monkeypatch: pytest.MonkeyPatch, extra: dict[str, str], says: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": extra}))
+    with pytest.raises(AirflowFailException, match=says), airflow_errors(), open_services(settings):
+        pass
+
+
 def test_calls_to_the_store_end_in_time(settings: TableSync, controller: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "7")
     aws: dict[str, Any] = {"conn_type": "aws", "login": "key", "password": "secret"}

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from tests.e2e.kit import Sync
+from tests.terminal import on_terminal
 
 # Runs a command, and kills its process where a given method is called for the nth time: before the call, or after it.
 _KILLED = """
@@ -72,6 +73,12 @@ class CommandLine:
     def run(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, standard output and standard error."""
         return self._run([sys.executable, "-m", "deep_store_sync.command", *arguments])
+
+    def on_terminal(self, *arguments: str, **environment: str) -> tuple[int, str]:
+        """Exit code, and what a terminal is sent. `environment` is added."""
+        command = [sys.executable, "-m", "deep_store_sync.command", *arguments]
+        plain = {name: value for name, value in self.environment.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+        return on_terminal(command, plain | {"TERM": "xterm"} | environment)
 
     def killed(self, method: str, nth: int, when: str, *arguments: str) -> int:
         """The same, killed before or after the nth call of a method of `SegmentWrites`; returns the exit code."""

@@ -78,6 +78,8 @@ class Sync:
         for batch in found.batches:
             rebuilt = rebuild_batch(self.services, found.plan_url, batch.id, log=LOG, should_stop=lambda: None)
             between()
+            if rebuilt is None:
+                continue
             published = upload_and_refresh(self.services, found.plan_url, batch.id, rebuilt, log=LOG, should_stop=stop)
             stamp_batch(self.services, found.plan_url, batch.id, published, log=LOG)
         report = write_report(self.services, found.plan_url, log=LOG)

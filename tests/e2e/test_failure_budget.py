@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.kit import NEW_INDEXES, TABLE, Sync, add_indexes, outcomes
+from tests.e2e.kit import LOG, NEW_INDEXES, TABLE, Sync, add_indexes, outcomes
 
-from deep_store_sync.model import DeferredBy, Outcome, SegmentOutcome
+from deep_store_sync.errors import EngineError, PinotUnavailableError
+from deep_store_sync.find import find_stale_segments
+from deep_store_sync.model import DeferredBy, Outcome, RebuildResult, Rebuilt, RunRequest, SegmentOutcome
+from deep_store_sync.pinot.controller import ControllerClient
+from deep_store_sync.publishing.publish import upload_and_refresh
 from deep_store_sync.publishing.publish_segment import SegmentPublisher
+from deep_store_sync.publishing.stamping import stamp_batch
+from deep_store_sync.rebuilding.rebuild import rebuild_batch
+from deep_store_sync.report import write_report
+from deep_store_sync.services import Services
+from deep_store_sync.settings import EngineSettings
+from deep_store_sync.workspace import Workspace
 
 MONTHS = [1, 2, 3]
 
@@ -54,7 +65,7 @@ def test_a_segment_that_cannot_be_rebuilt_ends_the_run(stale: Sync) -> None:
 def test_a_segment_that_cannot_be_published_ends_it_before_the_next_wave(
     stale: Sync, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace = SegmentPublisher._replace
+    real = SegmentPublisher._replace
     tries: list[str] = []
 
     def full_disk(self: SegmentPublisher, row: Any, *args: Any) -> Any:
@@ -72,10 +83,49 @@ def test_a_segment_that_cannot_be_published_ends_it_before_the_next_wave(
 
     # A greater budget, and the failure of one segment is that one's alone again.
     def full_once(self: SegmentPublisher, row: Any, *args: Any) -> Any:
-        return full_disk(self, row, *args) if row.segment == "flights_2013-03" else replace(self, row, *args)
+        return full_disk(self, row, *args) if row.segment == "flights_2013-03" else real(self, row, *args)
 
     with monkeypatch.context() as patch:
         patch.setattr(SegmentPublisher, "_replace", full_once)
         rows = one_batch.with_settings(max_failures=2).run()
     assert ends(rows) == [FAILED, (Outcome.SYNCED, None), (Outcome.SYNCED, None)]
     assert all(stale.look()[name].indexes >= NEW_INDEXES for name in ("flights_2013-01", "flights_2013-02"))
+
+
+def test_a_batch_that_dies_as_a_whole_ends_the_run_as_well(stale: Sync, tmp_path: Path) -> None:
+    """Without jars, or without a controller when it is published; and it counts no more when it is tried again."""
+    found = find_stale_segments(stale.services, RunRequest("run"), log=LOG)
+    plan, (first, second, third) = found.plan_url, [batch.id for batch in found.batches]
+
+    def rebuild(sync: Sync, batch: str, *, last_try: bool = True) -> list[Rebuilt]:
+        rebuild_batch(sync.services, plan, batch, log=LOG, should_stop=lambda: None, last_try=last_try)
+        workspace = Workspace.of_plan(stale.services.store, plan)
+        return [result.status for result in workspace.read_results("rebuilt", batch, RebuildResult) or ()]
+
+    def publish(services: Services, *, last_try: bool) -> None:
+        published = upload_and_refresh(services, plan, first, "rebuilt", log=LOG, last_try=last_try)
+        stamp_batch(services, plan, first, published, log=LOG)
+
+    (tmp_path / "jars").mkdir()
+    without_jars = stale.with_settings(engine=EngineSettings(jars=tmp_path / "jars"))
+    before = stale.look()
+    with pytest.raises(EngineError):
+        rebuild(without_jars, first, last_try=False)
+    assert rebuild(stale, second) == [Rebuilt.LEFT_ALONE]
+    report = write_report(stale.services, plan, log=LOG)
+    assert report.counts == {Outcome.FAILED: 2, Outcome.DEFERRED: 1}
+    assert stale.look() == before
+
+    assert rebuild(stale, first) == [Rebuilt.CHANGED]
+    with ControllerClient("http://127.0.0.1:9", retries=0) as nobody:
+        gone = replace(stale.services, controller=nobody)
+        with pytest.raises(PinotUnavailableError):
+            publish(gone, last_try=False)
+        assert rebuild(stale, second) == [Rebuilt.CHANGED]  # the other one is to be tried again
+        with pytest.raises(PinotUnavailableError):
+            publish(gone, last_try=True)
+    assert rebuild(stale, third) == [Rebuilt.LEFT_ALONE]
+    publish(stale.services, last_try=True)
+    assert rebuild(stale, third) == [Rebuilt.CHANGED]
+    rows = Workspace.of_plan(stale.services.store, plan).read_results("stamped", first, SegmentOutcome) or ()
+    assert [row.outcome for row in rows] == [Outcome.SYNCED]

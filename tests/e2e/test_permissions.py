@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.e2e.kit import LOG, NEW_INDEXES, TABLE, Sync, add_indexes, outcomes
 
-from deep_store_sync.model import Outcome
+from deep_store_sync.model import CopyBy, Outcome
 from deep_store_sync.services import Services
 from deep_store_sync.store.deep_store import DeepStore, parse_url
 from deep_store_sync.upkeep.retention import collect
@@ -34,7 +34,7 @@ ACTIONS = {
     "upload_part_copy": {"s3:GetObject", "s3:PutObject"},
     "complete_multipart_upload": {"s3:PutObject"},
     "abort_multipart_upload": {"s3:AbortMultipartUpload"},
-    "get_paginator": {"s3:ListBucket"},
+    "get_paginator": {"s3:ListBucket", "s3:ListBucketMultipartUploads"},
     "delete_object": {"s3:DeleteObject"},
     "delete_objects": {"s3:DeleteObject"},
     "get_object_tagging": {"s3:GetObjectTagging"},
@@ -120,6 +120,8 @@ def test_a_sync_its_rollback_and_the_clean_up_need_no_more(permitted: Sync) -> N
     before = permitted.look()
     rows = permitted.run(run_id="permitted")
     assert outcomes(rows) == {Outcome.SYNCED}
+    assert permitted.last is not None
+    assert permitted.last.plan.copies == (CopyBy.PARTS,)
     assert permitted.look()[SEGMENT].indexes >= NEW_INDEXES
     url = str(permitted.services.controller.segment(TABLE, SEGMENT).url)
     bucket, key = parse_url(url)
@@ -131,8 +133,11 @@ def test_a_sync_its_rollback_and_the_clean_up_need_no_more(permitted: Sync) -> N
     assert undone is not None
     assert undone.complete
     assert permitted.look()[SEGMENT].content == before[SEGMENT].content
-    assert outcomes(permitted.run()) == {Outcome.SYNCED}
-    assert permitted.last is not None
+    assert outcomes(permitted.with_settings(publish_by="stream").run()) == {Outcome.SYNCED}
+    bucket, _ = parse_url(permitted.workspace)
+    for prefix in (*permitted.settings.deep_store_prefixes, permitted.workspace):
+        for upload in store.open_uploads(prefix + "/"):
+            store.drop_upload(upload)
     assert collect(permitted.services, permitted.last.plan_url, log=LOG).objects == 0
     store.delete_all([f"{permitted.workspace}/a", f"{permitted.workspace}/b"])
     # In parts, too, and one upload that is given up.

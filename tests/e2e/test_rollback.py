@@ -20,6 +20,7 @@ from deep_store_sync.publishing.segment_writes import SegmentWrites
 from deep_store_sync.segment.archive import read_metadata
 from deep_store_sync.segment.segment_files import CreationMeta
 from deep_store_sync.services import Services
+from deep_store_sync.store.deep_store import DeepStore
 from deep_store_sync.store.object_url import object_url, parse_url
 from deep_store_sync.table_hash import table_hash
 from deep_store_sync.upkeep.rollback import roll_back
@@ -301,6 +302,36 @@ def test_a_realtime_segment_is_brought_back_but_for_its_status_and_that_is_said(
         crcs = [sync.services.servers.segment_crcs(sandbox.server_admin_url(s), sync.table) for s in sandbox.servers]
         assert [served[segment] for served in crcs] == [view.crc] * 2
         assert sandbox.query(f"select count(*), sum(amount) from {name}") == [[60, 60]]
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_a_fake_store_that_ignores_conditions_is_refused_before_anything_is_put_back(
+    sync: Sync, in_parts: bool
+) -> None:
+    """As it may do since the run: another gateway, another version of it."""
+    if in_parts and sync.sandbox.s3.kind == "moto":
+        pytest.skip("moto ignores the condition on completion by itself")
+    sync.sandbox.load_flights(months=[1])
+    add_indexes(sync.sandbox)
+    assert outcomes(sync.run(run_id="bad")) == {Outcome.SYNCED}
+    before = sync.look()
+    client = sync.sandbox.s3.client()
+
+    def ignore(request: Any, **_: Any) -> None:
+        del request.headers["If-Match"]
+
+    operation = "CompleteMultipartUpload" if in_parts else "PutObject"
+    client.meta.events.register(f"before-sign.s3.{operation}", ignore)
+    store = DeepStore(client, multipart_threshold=1000) if in_parts else DeepStore(client)
+    fake = Services(sync.services.controller, sync.services.servers, store, sync.settings)
+    with pytest.raises(StoreCapabilityError, match=f"ignores If-Match.* on {operation}"):
+        roll_back(fake, "bad", log=LOG)
+    assert sync.look() == before
+    assert roll_back(fake, "bad", dry_run=True, log=LOG) is not None
+    client.close()
+    undone = roll_back(sync.services, "bad", log=LOG)
+    assert undone is not None
+    assert undone.complete
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------------

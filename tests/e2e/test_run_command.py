@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,22 @@ def test_it_syncs_the_table_and_a_second_run_has_nothing_to_do(shell: CommandLin
     assert code == 0
     assert "2 skipped" in out
     assert shell.sync.look() == views
+
+
+def test_on_a_terminal_a_bar_tells_how_far_it_is(shell: CommandLine) -> None:
+    code, shown = shell.on_terminal("run")
+    assert code == 0, shown
+    assert "batch 2 of 2 is published, 2 of 2 segments rebuilt, 2 done" in shown
+    assert "/s" in shown
+    assert "segments rebuilt at once" not in shown  # a line of the log, which is not told then
+    assert shown.rstrip().split("\n")[-2].rpartition("\x1b[2K")[2].startswith(f"{shell.sync.table}, run shell__")
+    assert "2 synced" in shown
+
+    code, shown = shell.on_terminal("run", "--verbose", NO_COLOR="1")
+    assert code == 0, shown
+    assert "2 skipped" in shown
+    assert "nothing to do" in shown
+    assert not re.search(r"\x1b\[3\dm", shown)
 
 
 def test_a_dry_run_changes_nothing(shell: CommandLine) -> None:

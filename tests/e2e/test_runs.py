@@ -56,11 +56,17 @@ def test_the_kill_switch_leaves_everything_as_it_is_and_the_run_is_not_green(sta
     assert stale.look() == before
 
 
-def test_a_config_change_between_plan_and_publish_drops_the_batch_untouched(stale: Sync) -> None:
+@pytest.mark.parametrize("what", ["config", "schema"])
+def test_a_config_change_between_plan_and_publish_drops_the_batch_untouched(stale: Sync, what: str) -> None:
     def drift() -> None:
-        config = stale.sandbox.table_config(TABLE)
-        config["tableIndexConfig"]["bloomFilterColumns"] = ["dest"]
-        stale.sandbox.update_table_config(config)
+        if what == "schema":
+            schema = stale.sandbox.schema(TABLE)
+            schema["dimensionFieldSpecs"].append({"name": "added", "dataType": "STRING"})
+            put_schema(stale, schema)
+        else:
+            config = stale.sandbox.table_config(TABLE)
+            config["tableIndexConfig"]["bloomFilterColumns"] = ["dest"]
+            stale.sandbox.update_table_config(config)
 
     before = stale.look()
     rows = stale.run(between=drift)

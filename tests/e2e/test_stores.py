@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from tests.e2e.kit import NEW_INDEXES, Sync, add_indexes, outcomes
+from tests.e2e.kit import LOG, NEW_INDEXES, Sync, add_indexes, outcomes
+from tests.fake_copies import fake_conditional_copies
 
 from deep_store_sync.errors import StoreCapabilityError
 from deep_store_sync.model import Outcome
@@ -68,6 +70,8 @@ def test_a_fake_store_that_ignores_a_condition_is_refused_before_anything_is_wri
         # What only large objects need is asked for only where there are some.
         with with_store(stale, ignores=(operation, condition)) as sync:
             assert outcomes(sync.run()) == {Outcome.SYNCED}
+            assert sync.last is not None
+            assert sync.last.plan.copies == ()
 
 
 def test_objects_above_the_threshold_are_published_and_kept_in_parts(stale: Sync) -> None:
@@ -86,3 +90,71 @@ def test_objects_above_the_threshold_are_published_and_kept_in_parts(stale: Sync
         assert [(item.etag.endswith("-1"), item.size) for item in copies] == [(True, rows[SEGMENT].object_bytes)]
         assert outcomes(sync.run()) == {Outcome.SKIPPED}
         assert sync.look()[SEGMENT] == after
+
+
+# --- copies inside the store -----------------------------------------------------------------------------------------
+
+
+class Calls:
+    """What is done to the store of a sync, by operation."""
+
+    def __init__(self, sync: Sync) -> None:
+        self.made: list[str] = []
+        client: Any = sync.services.store._client
+        client.meta.events.register("provide-client-params.s3", self._note)
+
+    def _note(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+        place = params.get("Key", "")
+        kind = "staged" if "/staged/" in place else "segment" if place.startswith("deepstore/") else "other"
+        self.made.append(f"{model.name} {kind}")
+
+
+@pytest.mark.parametrize("by", ["copies in parts", "whole copies", "streaming"])
+def test_archives_are_copied_inside_the_store_where_it_does_that(
+    stale: Sync, by: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if stale.sandbox.s3.kind == "moto":
+        pytest.skip("moto ignores conditions on copies: tests/deep_store_sync/store/test_copying.py")
+    caplog.set_level(logging.INFO, LOG.name)
+    with with_store(stale) as sync:
+        calls = Calls(sync)
+        if by == "whole copies":
+            fake_conditional_copies(sync.services.store._client)
+        run = sync.with_settings(publish_by="stream") if by == "streaming" else sync
+        rows = run.run()
+        assert (outcomes(rows), rows[SEGMENT].proven) == ({Outcome.SYNCED}, tuple(sorted(stale.sandbox.servers)))
+        assert rows[SEGMENT].uploaded_bytes == stale.services.store.head(_url(stale)).size
+        written = {
+            "copies in parts": ["CreateMultipartUpload", "UploadPartCopy", "CompleteMultipartUpload"],
+            "whole copies": ["CopyObject"],
+            "streaming": ["PutObject"],
+        }[by]
+        reads = ("HeadObject", "GetObject", "GetObjectAcl", "GetObjectTagging")
+        assert [call for call in calls.made if call.endswith(" segment") and not call.startswith(reads)] == [
+            f"{operation} segment" for operation in written
+        ]
+        assert ("GetObject staged" in calls.made) is (by == "streaming")
+        said = {"copies in parts": "(parts)", "whole copies": "(whole, parts)"}.get(by)
+        assert said is None or f"archives are published by copies inside the store {said}" in caplog.text
+        assert outcomes(run.run()) == {Outcome.SKIPPED}
+
+
+def _url(sync: Sync) -> str:
+    (record,) = sync.services.controller.segments(sync.table)
+    return str(record.url)
+
+
+def test_fake_store_that_ignores_the_condition_on_copies_only_has_archives_streamed(
+    stale: Sync, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that completes parts without a look at the condition, and has no object that is written in parts."""
+    if stale.sandbox.s3.kind == "moto":
+        pytest.skip("moto does so by itself")
+    caplog.set_level(logging.INFO, LOG.name)
+    with with_store(stale, ignores=("CompleteMultipartUpload", "If-Match")) as sync:
+        calls = Calls(sync)
+        assert outcomes(sync.run()) == {Outcome.SYNCED}
+    assert "PutObject segment" in calls.made
+    assert "UploadPartCopy segment" not in calls.made
+    assert caplog.text.count("the store was not seen to honour conditions on copies") == 1
+    assert stale.look()[SEGMENT].indexes >= NEW_INDEXES

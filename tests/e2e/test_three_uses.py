@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import date
+from functools import partial
+from typing import Any
 
 import psutil
 import pytest
 import yaml
+from tests.deep_store_sync_airflow.statsd_server import StatsdServer
 from tests.e2e.kit import NEW_INDEXES, TABLE, Sync, add_indexes
 
 from deep_store_sync.model import Outcome, PublishMode
 from deep_store_sync.workspace import Workspace
-from pinot_sandbox import Sandbox
+from pinot_sandbox import Sandbox, flights
 from pinot_sandbox.demo_stage import connections, without_proxy
 from pinot_sandbox.live_airflow import LiveAirflow
 
 DAG = f"deep_store_sync__{TABLE}"
 MONTHS = [1, 2, 3]
+# A DAG that is not in its file any more is gone for Airflow after a minute or two.
+SOON = {"AIRFLOW__DAG_PROCESSOR__STALE_DAG_THRESHOLD": "10", "AIRFLOW__SCHEDULER__PARSING_CLEANUP_INTERVAL": "5"}
 
 
 @pytest.fixture(scope="module")
-def airflow(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveAirflow]:
-    """The DAG of `flights_OFFLINE` on a monthly schedule, so that a data interval is one segment's month."""
+def statsd() -> Iterator[StatsdServer]:
+    with StatsdServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def airflow(sandbox: Sandbox, statsd: StatsdServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveAirflow]:
+    """The DAG of `flights_OFFLINE` on a monthly schedule, so that a data interval is one segment's month.
+
+    Other tables are discovered, as far as they are called `found_`.
+    """
     folder = tmp_path_factory.mktemp("three-uses")
     tables = folder / "tables"
     tables.mkdir()
@@ -36,8 +53,14 @@ def airflow(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "engine": {"jars": str(sandbox.jars_dir), "workdir": str(folder / "work"), "maxGrowth": 1000000},
     }
     (tables / "flights.yaml").write_text(yaml.safe_dump(settings))
+    shared = {key: value for key, value in settings.items() if key not in ("table", "schedule")}
+    discovery = {"discover": True, "include": ["found_*"], "discoverSchedule": None, "schedule": None}
+    (tables / "others.yaml").write_text(yaml.safe_dump({**shared, **discovery}))
     with LiveAirflow(
-        tables=tables, home=folder / "home", connections=connections(sandbox), environment=without_proxy()
+        tables=tables,
+        home=folder / "home",
+        connections=connections(sandbox),
+        environment={**without_proxy(), **statsd.environment, **SOON},
     ) as live:
         live.wait_for_dag(DAG)
         yield live
@@ -52,7 +75,57 @@ def plan_url(airflow: LiveAirflow, sync: Sync, run_id: str) -> str:
     return found[-1]
 
 
-def test_scheduled_manual_and_backfill(airflow: LiveAirflow, sync: Sync) -> None:
+def api(airflow: LiveAirflow, path: str, **params: Any) -> Any:
+    return airflow._request("GET", path, params=params)
+
+
+def the_asset(airflow: LiveAirflow) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The events of the table's asset, oldest first, and its state."""
+    name = f"deep store of {TABLE}"
+    (asset,) = [asset for asset in api(airflow, "/assets")["assets"] if asset["name"] == name]
+    events = api(airflow, "/assets/events", asset_id=asset["id"], order_by="timestamp")["asset_events"]
+    state = api(airflow, f"/assets/{asset['id']}/state-store")["asset_state_store"]
+    return events, {entry["key"]: entry["value"] for entry in state}
+
+
+def check_what_airflow_shows(airflow: LiveAirflow, sync: Sync, statsd: StatsdServer, run: str) -> None:
+    """Of a run that has refreshed three segments: note, names, links, event, state, metrics, log."""
+    sandbox = sync.sandbox
+    note = airflow.dag_run(DAG, run)["note"]
+    assert note.startswith("3 synced (0 quiet, 3 by refresh); ")
+    assert note.endswith(" uploaded, 6 server downloads; 3 of 3 segments in sync")
+    names = {
+        task["rendered_map_index"].partition(" (")[0]
+        for task in airflow.task_instances(DAG, run)
+        if task["task_id"].startswith("batch.")
+    }
+    rows = Workspace.of_plan(sync.services.store, plan_url(airflow, sync, run)).read_plan().segments
+    first, last, alone = (row.segment for row in sorted(rows, key=lambda row: str(row.batch)))
+    assert names == {f"b0000: {first} … {last}", f"b0001: {alone}"}
+    for task in ("find_stale_segments", "report"):
+        links = api(airflow, f"/dags/{DAG}/dagRuns/{run}/taskInstances/{task}/links")["extra_links"]
+        assert links["Pinot"] == f"{sandbox.controller_url}/#/tenants/table/{TABLE}"
+        assert links["Deep store sync"] == f"{airflow.url}/dags/{DAG}/plugin/deep-store-sync-table"
+        assert not links.get("Report")  # the store is not AWS's
+    (event,), state = the_asset(airflow)
+    assert event["source_run_id"] == run
+    assert event["extra"]["segments"] == {"synced": 3}
+    assert event["extra"]["uploadedBytes"] > 100_000
+    assert state["last_run"]["run"] == state["table"]["run"] == run
+    assert state["table"]["inSync"] is True
+    assert state["last_run"]["summary"] == note
+    prefix = "airflow.deep_store_sync"
+    airflow.wait_until("metrics have come", lambda: f"{prefix}.table.{TABLE}.segments_left" in statsd.values, 30)
+    assert statsd.values[f"{prefix}.segments.synced"] == ["3|c"]
+    assert statsd.values[f"{prefix}.server_downloads"] == ["6|c"]
+    assert statsd.values[f"{prefix}.table.{TABLE}.segments_left"] == ["0|g"]
+    assert {len(statsd.values[f"{prefix}.{step}"]) for step in ("rebuild", "publish", "stamp")} == {2}
+    log = airflow.task_log(DAG, run, "batch.rebuild_segment", map_index=0)
+    assert "::group::Rebuild batch b0000" in log
+    assert re.search(r"1/2 flights_2013-0.*; \d+\.\d kB of \d+\.\d kB, .*/s, about \d+ s left", log)
+
+
+def test_scheduled_manual_and_backfill(airflow: LiveAirflow, statsd: StatsdServer, sync: Sync) -> None:
     sandbox = sync.sandbox
     segments = sandbox.load_flights(months=MONTHS)
     sandbox.reset_downloads()
@@ -75,6 +148,7 @@ def test_scheduled_manual_and_backfill(airflow: LiveAirflow, sync: Sync) -> None
         "batch.stamp_hash[0]",
         "batch.stamp_hash[1]",
     }
+    check_what_airflow_shows(airflow, sync, statsd, scheduled["dag_run_id"])
 
     # By hand, with force: servers have reloaded for another change, so all is published quietly.
     config = sandbox.table_config(TABLE)
@@ -97,6 +171,10 @@ def test_scheduled_manual_and_backfill(airflow: LiveAirflow, sync: Sync) -> None
         "skipped"
     }
     assert sync.look() == before
+    assert airflow.dag_run(DAG, again)["note"].startswith("3 skipped; 0 B uploaded, 0 server downloads; 3 of 3 ")
+    events, state = the_asset(airflow)
+    assert [event["source_run_id"] for event in events] == [scheduled["dag_run_id"], manual]
+    assert state["last_run"]["run"] == again
 
     # Bootstrap: a table that was never synced, a run for each month.
     sandbox.drop_table(TABLE)
@@ -132,6 +210,10 @@ def test_a_run_that_leaves_something_undone_is_red_and_says_what(airflow: LiveAi
     assert "1 of 1 deferred" in log
     assert server in log
     assert sync.look() == before
+    assert airflow.dag_run(DAG, run)["note"].startswith("1 deferred; ")
+    events, state = the_asset(airflow)
+    assert run not in [event["source_run_id"] for event in events]
+    assert (state["last_run"]["run"], state["last_run"]["undone"], state["table"]["inSync"]) == (run, 1, False)
 
 
 def test_a_dry_run_changes_nothing_and_tells_what_would_be_done(airflow: LiveAirflow, sync: Sync) -> None:
@@ -144,8 +226,44 @@ def test_a_dry_run_changes_nothing_and_tells_what_would_be_done(airflow: LiveAir
     assert airflow.wait_for_run(DAG, run, 300) == "success"
     assert sync.look() == before
     assert "2 segments" in airflow.task_log(DAG, run, "report")
+    assert airflow.dag_run(DAG, run)["note"].startswith("dry run: 2 of 2 segments would be worked on, of ")
+    events, state = the_asset(airflow)
+    assert run not in [event["source_run_id"] for event in events]
+    assert state.get("last_run", {}).get("run") != run
     plan = Workspace.of_plan(sync.services.store, plan_url(airflow, sync, run)).read_plan()
     assert {str(row.action) for row in plan.segments} == {"rebuild"}
+
+
+def test_tables_that_come_and_go_have_a_dag_without_a_deploy(airflow: LiveAirflow, sandbox: Sandbox) -> None:
+    discover = "deep_store_sync__discover__others"
+    tables = ["found_a_OFFLINE", "found_b_OFFLINE"]
+    dags = {f"deep_store_sync__{table}" for table in tables}
+    assert not dags & airflow.dag_ids()
+    with ExitStack() as stack:
+        for table in tables:
+            name, config = table.removesuffix("_OFFLINE"), flights.table_config()
+            config["segmentsConfig"]["schemaName"] = name
+            sandbox.create_table({**config, "tableName": table}, {**flights.schema(), "schemaName": name})
+            stack.callback(sandbox.drop_table, table)
+        run = airflow.trigger(discover)  # which nobody has to unpause
+        assert airflow.wait_for_run(discover, run, 120) == "success"
+        airflow.wait_until("both have a DAG", lambda: dags <= airflow.dag_ids(), 60)
+        assert json.loads(api(airflow, "/variables/deep_store_sync_tables__others")["value"]) == tables
+        assert not any(api(airflow, f"/dags/{dag}")["is_paused"] for dag in dags)
+        found = "deep_store_sync__found_a_OFFLINE"
+        assert airflow._api
+        page = partial(airflow._api.get, "/deep-store-sync/tables")
+        airflow.wait_until("the page has them", lambda: all(dag in page().text for dag in dags), 30)
+        run = airflow.trigger(found)
+        assert airflow.wait_for_run(found, run, 120) == "success"
+        assert airflow.dag_run(found, run)["note"].startswith("no segments; ")
+
+        sandbox.drop_table("found_b_OFFLINE")
+        stack.pop_all().callback(sandbox.drop_table, "found_a_OFFLINE")
+        run = airflow.trigger(discover)
+        assert airflow.wait_for_run(discover, run, 120) == "success"
+        assert "gone, so that it has no DAG any more: found_b_OFFLINE" in airflow.task_log(discover, run, "list_tables")
+        airflow.wait_until("one is gone", lambda: airflow.dag_ids() & dags == {found}, 60)
 
 
 def test_a_task_that_is_marked_failed_while_it_rebuilds_leaves_nothing_on_the_worker(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from tests.e2e.kit import NEW_INDEXES, TABLE, Sync, add_indexes, outcomes
 
 from deep_store_sync.errors import DeepStoreUnavailableError, PinotUnavailableError, PushConflictError, PushRefusedError
-from deep_store_sync.model import Outcome, PublishMode
+from deep_store_sync.model import CopyBy, Outcome, PublishMode
 from deep_store_sync.pinot.controller import ControllerClient
 from deep_store_sync.services import Services
 from deep_store_sync.store.deep_store import DeepStore, ObjectInfo
@@ -23,9 +22,14 @@ class FakeLossyStore(DeepStore):
 
     arrives = True
 
-    def replace(self, url: str, body: Path, *, if_match: str, like: ObjectInfo, metadata: Mapping[str, str]) -> str:
+    def replace(self, url: str, body: Path, **how: Any) -> str:
         if self.arrives:
-            super().replace(url, body, if_match=if_match, like=like, metadata=metadata)
+            super().replace(url, body, **how)
+        raise DeepStoreUnavailableError("no answer from the store")
+
+    def replace_by_copy(self, url: str, source: ObjectInfo, way: CopyBy, **how: Any) -> str:
+        if self.arrives:
+            super().replace_by_copy(url, source, way, **how)
         raise DeepStoreUnavailableError("no answer from the store")
 
 
@@ -61,20 +65,22 @@ def stale(sync: Sync, request: pytest.FixtureRequest) -> Sync:
     return sync
 
 
-def with_store(sync: Sync, *, arrives: bool) -> Sync:
+def with_store(sync: Sync, *, arrives: bool, publish_by: str = "auto") -> Sync:
     store = FakeLossyStore(sync.sandbox.s3.client())
     store.arrives = arrives
+    settings = sync.settings.model_copy(update={"publish_by": publish_by})
     return Sync(
         sync.sandbox,
         sync.workspace,
-        sync.settings,
-        Services(sync.services.controller, sync.services.servers, store, sync.settings),
+        settings,
+        Services(sync.services.controller, sync.services.servers, store, settings),
     )
 
 
-def test_an_overwrite_that_did_arrive_is_taken_as_done(stale: Sync) -> None:
+@pytest.mark.parametrize("publish_by", ["auto", "stream"])
+def test_an_overwrite_that_did_arrive_is_taken_as_done(stale: Sync, publish_by: str) -> None:
     before = stale.look()
-    rows = with_store(stale, arrives=True).run()
+    rows = with_store(stale, arrives=True, publish_by=publish_by).run()
     after = stale.look()
     assert outcomes(rows) == {Outcome.SYNCED}
     assert after[SEGMENT].indexes == before[SEGMENT].indexes | NEW_INDEXES

@@ -97,6 +97,12 @@ OVERWRITE = Point("overwrite", "upload", "PutObject segment", after=_OBJECT)
 OVERWRITE_UNREAD = Point("overwrite_unread", "upload", "PutObject segment", after=_OBJECT, unread=_HEAD)
 PUSH = Point("push", "upload", _PUSH, before=_OBJECT, after=_ZOOKEEPER)
 PUSH_UNREAD = Point("push_unread", "upload", _PUSH, before=_OBJECT, after=_ZOOKEEPER, unread=_RECORD)
+BEGIN = Point("begin", "upload", "CreateMultipartUpload segment")
+COPY = Point("copy", "upload", "UploadPartCopy segment")
+_COMPLETE = "CompleteMultipartUpload segment"
+COMPLETE = Point("complete", "upload", _COMPLETE, after=_OBJECT)
+COMPLETE_UNREAD = Point("complete_unread", "upload", _COMPLETE, after=_OBJECT, unread=_HEAD)
+COPIED = Point("copied", "upload", _HEAD, before=_OBJECT, after=_OBJECT, only=_COMPLETE)
 CONFIRM = Point("confirm", "upload", _HEAD, before=_ZOOKEEPER, after=_ZOOKEEPER, only=_PUSH)
 STAMP_ASK = Point("stamp_ask", "stamp", _RECORD, before=_OBJECT, after=_OBJECT, quiet=True)
 STAMP_LOOK = Point("stamp_look", "stamp", _HEAD, before=_OBJECT, after=_OBJECT, quiet=True)
@@ -139,6 +145,21 @@ def _cells() -> list[Cell]:
 
 
 CELLS = {cell.segment: cell for cell in _cells()}
+"""Of runs that stream archives to the deep store."""
+
+COPY_CELLS = {
+    cell.segment: cell
+    for cell in (
+        Cell(BEGIN, RESET_ANSWER),
+        Cell(COPY, RESET_ANSWER),
+        Cell(COPY, cut_answer(IN_HEADERS)),
+        *(Cell(COMPLETE, fault) for fault in (RESET_REQUEST, RESET_ANSWER, SILENT_ANSWER, cut_answer(IN_HEADERS))),
+        *(Cell(COMPLETE_UNREAD, fault) for fault in (RESET_REQUEST, RESET_ANSWER)),
+        *(Cell(COMPLETE, fault, once=True) for fault in (RESET_REQUEST, SILENT_ANSWER)),
+        Cell(COPIED, RESET_ANSWER),
+    )
+}
+"""Of runs that copy archives inside the store."""
 
 
 def befalls(cell: Cell, call: str, earlier: Sequence[Call], step: str) -> bool:

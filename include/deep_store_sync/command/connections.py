@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -45,14 +45,25 @@ def open_services(settings: TableSync, environment: Mapping[str, str]) -> Iterat
     with ExitStack() as stack:
         controller = stack.enter_context(access.controller(timeout_s=settings.controller_timeout.total_seconds()))
         servers = stack.enter_context(access.servers(timeout_s=settings.server_timeout.total_seconds()))
-        try:
-            client = boto3.client("s3", config=client_config(settings.store_timeout.total_seconds()))
-        except (BotoCoreError, ValueError) as error:
-            raise ConfigError(
-                f"no S3 client could be made ({error}): check AWS_REGION, AWS_PROFILE and AWS_ENDPOINT_URL_S3"
-            ) from error
-        stack.callback(client.close)
-        yield Services(controller, servers, DeepStore(client), settings)
+        store = stack.enter_context(open_store(settings))
+        yield Services(controller, servers, store, settings)
+
+
+@contextmanager
+def open_store(settings: TableSync) -> Iterator[DeepStore]:
+    """The deep store alone, with the workspace, closed at the end.
+
+    Raises:
+        ConfigError: the environment has something wrong.
+    """
+    try:
+        client = boto3.client("s3", config=client_config(settings.store_timeout.total_seconds()))
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigError(
+            f"no S3 client could be made ({error}): check AWS_REGION, AWS_PROFILE and AWS_ENDPOINT_URL_S3"
+        ) from error
+    with closing(client):
+        yield DeepStore(client)
 
 
 def controller_access(connection_id: str, environment: Mapping[str, str]) -> Access:

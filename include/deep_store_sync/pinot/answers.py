@@ -28,6 +28,14 @@ def version(body: Json) -> str:
     raise ValueError
 
 
+def table_names(body: Json, kind: str) -> list[str]:
+    """The tables of a type, by name with type."""
+    names = body["tables"]
+    if not isinstance(names, list) or not all(isinstance(name, str) and name.endswith(f"_{kind}") for name in names):
+        raise ValueError
+    return names
+
+
 def host_and_port(body: Json) -> tuple[str, int | None]:
     """Host and plain admin port of an instance. Old instances have their role before the host name."""
     host, port = body["hostName"].removeprefix("Server_"), body.get("adminPort")

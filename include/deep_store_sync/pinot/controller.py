@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -84,6 +85,14 @@ class ControllerClient:
         """The controller's Pinot version (`1.5.1`), without the build's suffix."""
         return self._read("/version", answers.version, "an object of component and version")
 
+    def tables(self) -> list[str]:
+        """Every table, by name with type: of the database that the header names, else of the default one."""
+        found: list[str] = []
+        for kind in ("OFFLINE", "REALTIME"):
+            read = partial(answers.table_names, kind=kind)
+            found += self._read("/tables", read, f"an object with a list of {kind} tables", {"type": kind.lower()})
+        return found
+
     def instance_admin_url(self, instance: str) -> str | None:
         """The URL of a server's admin port, or None where the cluster does not tell one.
 
@@ -125,8 +134,13 @@ class ControllerClient:
         path = f"/tables/{part(raw)}/stats"
         return self._read(path, lambda body: answers.created_ms(body, kind), f"an object with {kind}", {"type": kind})
 
-    def ideal_state(self, table: str) -> dict[str, dict[str, str]]:
-        """Which server is to hold which segment how: segment to server to state (ONLINE, CONSUMING, OFFLINE)."""
+    def ideal_state(self, table: str, segments: Collection[str] | None = None) -> Mapping[str, Mapping[str, str]]:
+        """Which server is to hold which segment how: segment to server to state (ONLINE, CONSUMING, OFFLINE).
+
+        With `segments`, of these alone: of a table of any size, that is little to hold.
+        """
+        if segments is not None:
+            return self.long.wanted_replicas(table, segments).of(segments)
         raw, kind = split_table(table)
         path, expected = f"/tables/{part(raw)}/idealstate", "an object of segment, server and state"
         return self._of_table(table, path, lambda body: answers.ideal_state(body, kind), expected, {"tableType": kind})
@@ -162,12 +176,14 @@ class ControllerClient:
         except PinotNotFoundError as error:
             raise SegmentGoneError(f"segment {name} of {table} is not there, probably deleted ({error})") from error
 
-    def stale(self, table: str) -> dict[str, ServerAnswer]:
+    def stale(self, table: str, segments: Collection[str] | None = None) -> dict[str, ServerAnswer]:
         """What each server says of its segments, held against table config and schema. Needs Pinot 1.3.
 
         A server that did not answer is simply not in it, and the controller calls that a success: hold the result
-        against the servers of the ideal state.
+        against the servers of the ideal state. With `segments`, of these alone: that takes as long, and less memory.
         """
+        if segments is not None:
+            return self.long.stale_of(table, segments)
         path, expected = f"/segments/{part(table)}/isStale", "servers with staleSegmentList and validResponse"
         return self._read(path, answers.server_answers, expected)
 

@@ -24,8 +24,10 @@ from deep_store_sync.errors import (
     PinotAnswerError,
     PinotError,
     PinotNotFoundError,
+    PinotTlsError,
     PinotUnavailableError,
 )
+from deep_store_sync.pinot.tls_trouble import tls_trouble
 from deep_store_sync.quoting import excerpt, without_userinfo
 
 _FIRST_PAUSE_S = 0.2
@@ -70,12 +72,13 @@ class Http:
         self._retries = retries
         self._sleep = sleep
         self._timeout_s = timeout_s
+        self._connect_s = min(timeout_s, 10)
         self._largest_answer = largest_answer
         self._client = httpx.Client(
             auth=auth,
             headers=self.headers,
             verify=tls(verify, cert),
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 10)),
+            timeout=httpx.Timeout(timeout_s, connect=self._connect_s),
             transport=transport,
         )
 
@@ -139,7 +142,7 @@ class Http:
                 return ask()
             except PinotUnavailableError as error:
                 asked_and_waiting = isinstance(error.__cause__, httpx.ReadTimeout)
-                if attempt == retries or asked_and_waiting:
+                if attempt == retries or asked_and_waiting or not error.transient:
                     raise
             pause = min(_FIRST_PAUSE_S * 2**attempt, _LONGEST_PAUSE_S)
             self._sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads callers out, guards nothing
@@ -179,9 +182,16 @@ class Http:
     def _sending(self, call: str) -> Iterator[None]:
         try:
             yield
+        except httpx.ConnectTimeout as error:
+            raise PinotUnavailableError(
+                f"{call}: no connection within {self._connect_s:g} s. Is the {self.service} running, is a firewall in "
+                "between, and are host, port and scheme of its address right?"
+            ) from error
         except httpx.TimeoutException as error:
             raise self._too_late(call) from error
         except (httpx.TransportError, httpx.TooManyRedirects) as error:
+            if (trouble := tls_trouble(error, self.service)) is not None:
+                raise PinotTlsError(f"{call}: {trouble}") from error
             raise PinotUnavailableError(
                 f"{call}: {_cause(error)}. Is the {self.service} running, and are host, port and scheme of its "
                 "address right?"
@@ -244,10 +254,12 @@ class Http:
         if status == 401:
             raise PinotAccessError(
                 f"{call} was refused (401: {said}). Check user and password or token for the {self.service}"
+                + self._whose(response)
             )
         if status == 403:
             raise PinotAccessError(
                 f"{call} was refused (403: {said}). The credentials for the {self.service} do not permit this call"
+                + self._whose(response)
             )
         if status == 404 and _pinot_error(response) not in (None, _NO_SUCH_CALL):
             raise PinotNotFoundError(f"{call}: {said}")
@@ -263,6 +275,12 @@ class Http:
                 f"{call} was redirected to {target} ({status}). Use the {self.service}'s own address, with its scheme"
             )
         raise PinotError(f"{call} was refused ({status}: {said})")
+
+    def _whose(self, response: httpx.Response) -> str:
+        """A doubt, where an answer is not worded as Pinot words its own."""
+        if _pinot_error(response) is not None:
+            return ""
+        return f". It was not Pinot that said so: is this a Pinot {self.service}'s own port, or is a proxy in between?"
 
     def _wrong_place(self) -> str:
         return (

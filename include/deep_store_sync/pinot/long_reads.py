@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TypeVar
+from urllib.parse import quote
 
 import pyarrow as pa
 
 from deep_store_sync.errors import PinotNotFoundError
-from deep_store_sync.model import SegmentRecord
+from deep_store_sync.model import SegmentRecord, ServerAnswer
 from deep_store_sync.pinot import answers, long_answers
 from deep_store_sync.pinot.http import Http, part
 from deep_store_sync.pinot.segment_columns import segment_columns
-from deep_store_sync.pinot.server_columns import ReplicaSets, ServerPart, replica_sets, server_parts
+from deep_store_sync.pinot.server_columns import ReplicaSets, ServerPart, answers_about, replica_sets, server_parts
 from deep_store_sync.pinot.table_name import of_table, split_table
 
 T = TypeVar("T")
+
+# Grizzly, the controller's HTTP server, takes 8 KiB of request line and headers.
+_LONGEST_PARAMETER = 4096
 
 
 class LongReads:
@@ -36,9 +40,9 @@ class LongReads:
         """The same in columns of `segment_columns.SCHEMA`, in no order."""
         return self._segments(table, segment_columns)
 
-    def wanted_replicas(self, table: str) -> ReplicaSets:
-        """The ideal state."""
-        return of_table(self._base_url, table, lambda: self._replicas(table, "idealstate"))
+    def wanted_replicas(self, table: str, segments: Collection[str] | None = None) -> ReplicaSets:
+        """The ideal state, of these segments at least: Pinot 1.3 always tells all of it."""
+        return of_table(self._base_url, table, lambda: self._replicas(table, "idealstate", segments))
 
     def seen_replicas(self, table: str) -> ReplicaSets | None:
         """The external view; None before the first server hosts a segment."""
@@ -46,6 +50,11 @@ class LongReads:
             return self._replicas(table, "externalview")
         except PinotNotFoundError:
             return None
+
+    def stale_of(self, table: str, segments: Collection[str]) -> dict[str, ServerAnswer]:
+        """What each server that answers isStale says of these segments. It takes servers as long as to say all."""
+        wanted = frozenset(segments)
+        return self.stale_parts(table, lambda parts: answers_about(parts, wanted))
 
     def stale_parts(self, table: str, read: Callable[[Iterator[tuple[str, ServerPart]]], T]) -> T:
         """What `read` makes of the answer to isStale: server by server, in parts. Needs Pinot 1.3.
@@ -64,12 +73,11 @@ class LongReads:
             lambda: self._read(path, lambda blocks: read(long_answers.entries(blocks)), expected, {"type": kind}),
         )
 
-    def _replicas(self, table: str, view: str) -> ReplicaSets | None:
+    def _replicas(self, table: str, view: str, segments: Collection[str] | None = None) -> ReplicaSets | None:
         raw, kind = split_table(table)
         path, expected = f"/tables/{part(raw)}/{view}", "an object of segment, server and state"
-        return self._read(
-            path, lambda blocks: replica_sets(long_answers.entries_below(blocks), kind), expected, {"tableType": kind}
-        )
+        params = {"tableType": kind, **_only(segments)}
+        return self._read(path, lambda blocks: replica_sets(long_answers.entries_below(blocks), kind), expected, params)
 
     def _read(self, path: str, read: Callable[[Iterator[bytes]], T], expected: str, params: Mapping[str, str]) -> T:
         url = self._base_url + path
@@ -79,3 +87,14 @@ class LongReads:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             call = self._http.describe("GET", url)
             raise self._http.unexpected_bytes(call, expected, seen.beginning, seen.size, str(error)) from error
+
+
+def _only(segments: Collection[str] | None) -> dict[str, str]:
+    """The parameter that asks for some segments alone; none where they cannot be asked for by name.
+
+    Names are parted by commas and stripped (Pinot 1.5.1, `TableViews.getIdealState`), in a URL of limited length.
+    """
+    if not segments or any("," in name or name != name.strip() for name in segments):
+        return {}
+    listed = ",".join(segments)
+    return {"segmentNames": listed} if len(quote(listed)) <= _LONGEST_PARAMETER else {}

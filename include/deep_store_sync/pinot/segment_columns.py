@@ -41,6 +41,7 @@ SCHEMA = pa.schema(
 is null; there is none where `url_folder` is null. `stamp_…` are null where the custom map has no such entry."""
 
 _LATEST = 2**63 - 1
+_GATHERED = 50_000
 
 
 class _Fields(msgspec.Struct, gc=False):
@@ -80,7 +81,19 @@ def segment_columns(pieces: Iterator[bytes]) -> pa.Table:
     Raises:
         ValueError: this is not an object of segments and their metadata.
     """
-    return pa.Table.from_batches([segment_batch(piece) for piece in pieces], SCHEMA)
+    gathered, some = list[pa.Table](), list[pa.RecordBatch]()
+    for piece in pieces:
+        some.append(segment_batch(piece))
+        if sum(map(len, some)) >= _GATHERED:
+            gathered.append(_joined(some))
+            some = []
+            pa.default_memory_pool().release_unused()
+    return pa.concat_tables([*gathered, pa.Table.from_batches(some, SCHEMA)])
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.Table:
+    """Many small pieces as one: the memory of small pieces is scattered, and comes back late."""
+    return pa.Table.from_batches(batches, SCHEMA).unify_dictionaries().combine_chunks()
 
 
 def segment_batch(piece: bytes) -> pa.RecordBatch:

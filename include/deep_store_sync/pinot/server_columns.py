@@ -7,11 +7,14 @@ So a segment has the number of its set, and the set is there once.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from deep_store_sync.model import ServerAnswer
 
 States = Mapping[str, str]
 """Server to state: ONLINE, CONSUMING, OFFLINE, …"""
@@ -24,6 +27,18 @@ class ReplicaSets:
     names: pa.ChunkedArray
     numbers: array[int]
     sets: tuple[States, ...]
+
+    @classmethod
+    def none(cls) -> ReplicaSets:
+        """Those of a table without segments."""
+        return cls(pa.chunked_array([], pa.string()), array("i"), ())
+
+    def of(self, segments: Collection[str]) -> dict[str, States]:
+        """Server to state of those of these segments that are there."""
+        there = pc.is_in(self.names, value_set=pa.array(list(segments), pa.string()))
+        places = pc.indices_nonzero(there).to_pylist()
+        names = self.names.filter(there).to_pylist()
+        return {name: self.sets[self.numbers[place]] for name, place in zip(names, places, strict=True)}
 
 
 _states: Callable[[bytes], dict[str, str]] = msgspec.json.Decoder(dict[str, str]).decode
@@ -67,6 +82,53 @@ class ServerPart:
     reasons: list[str] = field(default_factory=list)
     valid: bool | None = None
     error: str | None = None
+
+
+class Validity:
+    """Which servers gave a valid answer, as the parts of their answers say."""
+
+    def __init__(self) -> None:
+        self._valid: dict[str, bool | None] = {}
+        self._errors: dict[str, str | None] = {}
+
+    def add(self, server: str, part: ServerPart) -> None:
+        """Note what a part says."""
+        self._valid[server] = self._valid.get(server) if part.valid is None else part.valid
+        self._errors[server] = part.error or self._errors.get(server)
+
+    def answers(self) -> dict[str, ServerAnswer]:
+        """The servers that answered, without their lists.
+
+        Raises:
+            ValueError: a server's answer does not say whether it is valid.
+        """
+        silent = sorted(server for server, said in self._valid.items() if said is None)
+        if silent:
+            raise ValueError(f"no validResponse of {', '.join(silent)}")
+        return {
+            server: ServerAnswer(bool(said), error=None if said else self._errors[server] or "validResponse is false")
+            for server, said in self._valid.items()
+        }
+
+
+def answers_about(parts: Iterable[tuple[str, ServerPart]], segments: Collection[str]) -> dict[str, ServerAnswer]:
+    """What each server says of these segments.
+
+    Raises:
+        ValueError: a server's answer does not say whether it is valid.
+    """
+    validity = Validity()
+    stale: dict[str, dict[str, str]] = {}
+    for server, part in parts:
+        validity.add(server, part)
+        listed = stale.setdefault(server, {})
+        for segment, reason in zip(part.segments, part.reasons, strict=True):
+            if segment in segments:
+                listed.setdefault(segment, reason)
+    return {
+        server: replace(answer, stale=stale[server] if answer.valid else {})
+        for server, answer in validity.answers().items()
+    }
 
 
 class _Entry(msgspec.Struct, gc=False):

@@ -42,6 +42,11 @@ class Verdict:
         """Whether something is to be done."""
         return self.action in WORK
 
+    @property
+    def downloads(self) -> int:
+        """How many servers are expected to download the segment: none where all have its new layout already."""
+        return 0 if self.servers is Servers.CLEAN else len(self.replicas)
+
 
 @dataclass(frozen=True, slots=True)
 class Decided:

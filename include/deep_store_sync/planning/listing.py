@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,27 +15,35 @@ from deep_store_sync.planning.table_state import column
 from deep_store_sync.planning.urls import urls
 from deep_store_sync.store.object_url import object_url, parse_url
 
-_LOOKED_UP = 200_000
-_SAMPLES = 20
-
 
 @dataclass(frozen=True, slots=True)
-class Folder:
-    """A folder of the deep store with the segments there that carry a stamp.
+class Stretch:
+    """A part of a folder of the deep store, with the segments there that carry a stamp, in the order of their keys.
 
-    `url` is where to list, `key` the key of the folder itself. Of each segment it has the row in the table, and what
-    follows the folder in the key of its object. `etags` are those that stamps speak of, of all rows of the table.
+    `url` is the folder's, and `key` its key. To list are the keys greater than `after`, up to `until`; None is no
+    bound. Of each segment it has the row in the table, and what follows the folder in the key of its object.
     """
 
     url: str
     key: str
+    after: str | None
+    until: str | None
     rows: pa.UInt64Array
     names: pa.StringArray
-    etags: pa.StringArray
+
+    def matching(self, keys: pa.StringArray, etags: pa.StringArray, stamped: pa.StringArray) -> pa.UInt64Array:
+        """The rows whose objects, listed by keys and ETags, have the ETag of the stamp (`stamped`, of all rows)."""
+        place = pc.index_in(pc.utf8_slice_codeunits(keys, len(self.key)), value_set=self.names)
+        known = pc.is_valid(place)
+        rows = self.rows.take(place.filter(known))
+        return rows.filter(pc.fill_null(pc.equal(stamped.take(rows), etags.filter(known)), False))
 
 
-def stamped_folders(segments: pa.Table, prefixes: Collection[str]) -> Iterator[Folder]:
-    """The folders to list. What lies outside the deep store now, or nowhere, no stamp could speak of."""
+def stretches(segments: pa.Table, prefixes: Collection[str], size: int) -> Iterator[Stretch]:
+    """What to list, in parts with at most `size` stamped segments each.
+
+    What lies outside the deep store now, or nowhere, no stamp could speak of.
+    """
     folder, etag = column(segments, "url_folder"), column(segments, "stamp_etag")
     stamped = pc.and_(pc.is_valid(etag), pc.is_valid(folder))
     if not stamped.true_count:
@@ -49,41 +57,17 @@ def stamped_folders(segments: pa.Table, prefixes: Collection[str]) -> Iterator[F
     for (bucket, key), ways in sorted(spelled.items()):
         here = pc.and_(stamped, pc.fill_null(pc.is_in(folder.indices, value_set=pa.array(ways, pa.int32())), False))
         rows = pc.indices_nonzero(here)
-        if len(rows):
-            yield Folder(object_url(bucket, key), key, rows, _names(segments, rows, key), etag)
-
-
-def ranges(folder: Folder, size: int) -> list[tuple[str | None, str | None]]:
-    """Ranges of keys, each greater than its first and up to its second, with about `size` stamped segments in each."""
-    count = len(folder.names) // size
-    if count <= 1:
-        return [(None, None)]
-    step = max(1, len(folder.names) // (count * _SAMPLES))
-    # Stores order keys by their bytes in UTF-8, as Python orders the signs.
-    some = sorted(folder.key + name for name in folder.names[::step].to_pylist() if name is not None)
-    ends = [some[len(some) * number // count] for number in range(1, count)]
-    return list(zip([None, *ends], [*ends, None], strict=True))
-
-
-def matching(folder: Folder, listed: Iterable[tuple[pa.StringArray, pa.StringArray]]) -> Iterator[int]:
-    """The rows whose objects are there with the ETags of their stamps; `listed` are keys and ETags, some at a time."""
-    keys: list[pa.Array] = []
-    etags: list[pa.Array] = []
-    for some_keys, some_etags in listed:
-        keys.append(some_keys)
-        etags.append(some_etags)
-        if sum(map(len, keys)) >= _LOOKED_UP:
-            yield from _matching(folder, pa.concat_arrays(keys), pa.concat_arrays(etags))
-            keys, etags = [], []
-    if keys:
-        yield from _matching(folder, pa.concat_arrays(keys), pa.concat_arrays(etags))
-
-
-def _matching(folder: Folder, keys: pa.Array, etags: pa.Array) -> Iterator[int]:
-    place = pc.index_in(pc.utf8_slice_codeunits(keys, len(folder.key)), value_set=folder.names)
-    known = pc.is_valid(place)
-    rows, etags = folder.rows.take(place.filter(known)), etags.filter(known)
-    yield from rows.filter(pc.equal(folder.etags.take(rows), etags)).to_pylist()
+        names = _names(segments, rows, key)
+        # Stores order keys by their bytes in UTF-8, and so does Arrow.
+        order = pc.sort_indices(names)
+        order = order.slice(0, len(order) - names.null_count)
+        after = None
+        for start in range(0, len(order), size):
+            part = order.slice(start, size)
+            of_part = names.take(part)
+            until = key + of_part[-1].as_py() if start + size < len(order) else None
+            yield Stretch(object_url(bucket, key), key, after, until, rows.take(part), of_part)
+            after = until
 
 
 def _names(segments: pa.Table, rows: pa.Array, folder_key: str) -> pa.StringArray:

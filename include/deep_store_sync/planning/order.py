@@ -22,13 +22,17 @@ _NEWEST_FIRST = 0.75
 class Limits:
     """What bounds a plan.
 
-    `audit_bytes` of budgeted work a run, `batch_bytes` and `batch_segments` a batch, and `max_batches` a run.
+    `audit_bytes` of budgeted work a run, `batch_bytes` and `batch_segments` a batch, and `max_batches` a run. Servers
+    may download `download_bytes` because of a run, by what is expected of them; None is unbounded. `timed` says that
+    the run may end before all of its batches have begun.
     """
 
     audit_bytes: int
     batch_bytes: int
     batch_segments: int
     max_batches: int = MAX_BATCHES
+    download_bytes: int | None = None
+    timed: bool = False
 
 
 class Left(IntEnum):
@@ -38,6 +42,7 @@ class Left(IntEnum):
     MAX_SEGMENTS = 1
     NO_BUDGET = 2
     BUDGET = 3
+    DOWNLOADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +89,23 @@ def in_order(work: pa.Table, begin: float | None) -> pa.UInt64Array:
 
 
 def spend(
-    sizes: Iterable[int], budgeted: Iterable[bool], *, budget: int, max_segments: int | None
+    sizes: Iterable[int],
+    budgeted: Iterable[bool],
+    downloads: Iterable[int],
+    *,
+    budget: int,
+    max_segments: int | None,
+    download_bytes: int | None = None,
 ) -> tuple[array[int], int]:
     """What of the work a run takes, a `Left` for each in the order of work; and the bytes of the budget that it takes.
 
-    A segment larger than the whole budget is taken when it comes first: it would starve otherwise.
+    `downloads` are the servers that are expected to download each. A segment larger than the whole budget is taken when
+    it comes first, and so is one that servers download more of than `download_bytes`, unless that is 0: it would starve
+    otherwise.
     """
     left = array("b")
-    spent = taken = 0
-    for size, bounded in zip(sizes, budgeted, strict=True):
+    spent = taken = loaded = 0
+    for size, bounded, servers in zip(sizes, budgeted, downloads, strict=True):
         cost = max(size, 1)  # a size that ZooKeeper does not know still has to count for something
         if max_segments is not None and taken >= max_segments:
             left.append(Left.MAX_SEGMENTS)
@@ -100,17 +113,26 @@ def spend(
             left.append(Left.NO_BUDGET)
         elif bounded and spent > 0 and spent + cost > budget:
             left.append(Left.BUDGET)
+        elif not fits(cost * servers, loaded, download_bytes):
+            left.append(Left.DOWNLOADS)
         else:
             taken += 1
+            loaded += cost * servers
             spent += cost if bounded else 0
             left.append(Left.TAKEN)
     return left, spent
 
 
+def fits(more: int, so_far: int, most: int | None) -> bool:
+    """Whether servers may download `more` bytes besides those so far, where `most` is the bound of a run, or None."""
+    return most is None or not more or so_far + more <= most or (not so_far and most > 0)
+
+
 def cut_batches(sizes: Sequence[int], limits: Limits) -> list[tuple[int, int]]:
     """Batches as [start, end) of the work, the one with the most bytes first: what takes longest should begin first.
 
-    A table too large for `max_batches` batches of the configured size gets larger ones.
+    Where the run is timed they stay in the order of work, so that what it does not come to is what is least wanted. A
+    table too large for `max_batches` batches of the configured size gets larger ones.
     """
     # Half of them may be closed by count; any two neighbours of which the first was closed by bytes outweigh max_bytes.
     max_segments = max(limits.batch_segments, -(-2 * len(sizes) // limits.max_batches))
@@ -124,7 +146,9 @@ def cut_batches(sizes: Sequence[int], limits: Limits) -> list[tuple[int, int]]:
         size += bytes_
     if len(sizes):
         cut.append((size, start, len(sizes)))
-    return [(start, end) for _, start, end in sorted(cut, key=lambda batch: (-batch[0], batch[1]))]
+    if not limits.timed:
+        cut.sort(key=lambda batch: (-batch[0], batch[1]))
+    return [(start, end) for _, start, end in cut]
 
 
 def batch_id(number: int) -> str:

@@ -22,12 +22,13 @@ SCHEMA = arrow_schema(PlannedSegment)
 
 # Rows of a group in the file, about: whole batches, so that a batch is read with few others.
 _WORK_GROUP = 8_192
-_GROUP = 65_536
+_GROUP = 16_384
 
 _LEFT_BY = {
     Left.MAX_SEGMENTS: DeferredBy.MAX_SEGMENTS,
     Left.NO_BUDGET: DeferredBy.BUDGET,
     Left.BUDGET: DeferredBy.BUDGET,
+    Left.DOWNLOADS: DeferredBy.DOWNLOADS,
 }
 
 
@@ -79,6 +80,15 @@ class PlanRows(ArrowRows[PlannedSegment]):
     def largest_work(self) -> int:
         """Bytes of the largest object that is to be worked on; 0 without work."""
         return max(self._sizes(0, sum(batch.segments for batch in self.batches)), default=0)
+
+    def batch_ends(self) -> list[tuple[str, str]]:
+        """The first and the last segment of each batch."""
+        names, ends, start = column(self._segments, "name"), [], 0
+        for batch in self.batches:
+            first, last = names.take(self._rows.take([start, start + batch.segments - 1])).to_pylist()
+            ends.append((first, last))
+            start += batch.segments
+        return ends
 
     def work_folders(self) -> list[str]:
         """The folders that the objects lie in which are to be worked on."""
@@ -180,8 +190,10 @@ def plan_rows(
     left, _ = spend(
         sizes,
         (verdicts[number].budgeted for number in work_numbers),
+        (verdicts[number].downloads for number in work_numbers),
         budget=limits.audit_bytes,
         max_segments=max_segments,
+        download_bytes=limits.download_bytes,
     )
     codes = pa.Array.from_buffers(pa.int8(), len(left), [None, pa.py_buffer(left)])
     taken = pc.indices_nonzero(pc.equal(codes, int(Left.TAKEN)))
@@ -235,6 +247,7 @@ class _Deferring:
             Left.MAX_SEGMENTS: f"maxSegments of {max_segments} is used up",
             Left.NO_BUDGET: "auditBudget is 0",
             Left.BUDGET: "this run's auditBudget is used up",
+            Left.DOWNLOADS: "this run's maxServerDownloadBytes is used up",
         }
 
     def __call__(self, number: int, left: int) -> int:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deep_store_sync.model import Lineage, ServerAnswer
-from deep_store_sync.pinot.server_columns import ReplicaSets, ServerPart, States
+from deep_store_sync.pinot.server_columns import ReplicaSets, ServerPart, States, Validity
 
 # Names that are looked up at once: each look-up makes an index of all segments.
 _LOOKED_UP = 500_000
@@ -49,8 +49,9 @@ class StaleSegments:
 class TableState:
     """The table. `segments` has the columns of `pinot.segment_columns.SCHEMA`, and rows mean its rows.
 
-    `seen` is where servers are seen to have the segments, for tables that consume. `as_stamped` tells of each row
-    whether the store has an object with the ETag of the segment's stamp.
+    The stamps' ETags need not be among them: `as_stamped` is what they are for, and tells of each row whether the store
+    has an object with the ETag of the segment's stamp. `seen` is where servers are seen to have the segments, for
+    tables that consume.
     """
 
     table: str
@@ -75,6 +76,7 @@ def one_chunk(table: pa.Table) -> pa.Table:
         table = table.drop_columns([field.name])
         columns.append(one_array(chunks.unify_dictionaries() if pa.types.is_dictionary(field.type) else chunks))
         del chunks
+        pa.default_memory_pool().release_unused()
     return pa.Table.from_arrays(columns, schema=schema)
 
 
@@ -119,22 +121,12 @@ def stale_segments(parts: Iterable[tuple[str, ServerPart]], names: pa.Array) -> 
     Raises:
         ValueError: a server's answer does not say whether it is valid.
     """
-    collected = _Collected(names)
-    valid: dict[str, bool | None] = {}
-    errors: dict[str, str | None] = {}
+    collected, validity = _Collected(names), Validity()
     for server, part in parts:
-        valid[server] = valid.get(server) if part.valid is None else part.valid
-        errors[server] = part.error or errors.get(server)
+        validity.add(server, part)
         collected.add(server, part)
     collected.flush()
-    silent = [server for server, said in valid.items() if said is None]
-    if silent:
-        raise ValueError(f"no validResponse of {', '.join(sorted(silent))}")
-    servers = {
-        server: ServerAnswer(bool(said), error=None if said else errors[server] or "validResponse is false")
-        for server, said in valid.items()
-    }
-    return StaleSegments(servers, numbers(collected.numbers), tuple(collected.sets))
+    return StaleSegments(validity.answers(), numbers(collected.numbers), tuple(collected.sets))
 
 
 class _Collected:

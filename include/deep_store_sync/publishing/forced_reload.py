@@ -84,9 +84,10 @@ def make_servers_take(
         if not last_look and (now < next_look or not any(row.segment in ended for row in waiting)):
             sleep(_POLL_S)
             continue
-        answers = services.controller.stale(table)
+        answers = services.controller.stale(table, {row.segment for row in waiting})
         # Every server compares all segments of the table for that: less and less often.
-        looks, next_look = looks + 1, now + _LOOK_S[min(looks, len(_LOOK_S) - 1)]
+        took = clock() - now
+        looks, next_look = looks + 1, clock() + max(_LOOK_S[min(looks, len(_LOOK_S) - 1)], took)
         for row in waiting:
             overrides = overrides_by_tier[row.segment]
             servers, words = server_state(row.segment, row.replicas, answers, overrides_by_tier=overrides)

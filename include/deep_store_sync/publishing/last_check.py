@@ -76,6 +76,11 @@ class LastCheck:
         hashes = TableHashes(table_config, controller.schema(table))
         return {row.segment for row in rows if hashes.current(row.tier) != row.table_hash}, table_config
 
+    @property
+    def ended_reloads(self) -> frozenset[str]:
+        """The reload jobs of the table that had ended when it was looked last."""
+        return frozenset(self._looks.ended)
+
     def _stopped(self, items: Sequence[Item], should_stop: Callable[[], str | None]) -> Held | None:
         reason = should_stop()
         if not reason:

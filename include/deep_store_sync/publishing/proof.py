@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -63,6 +63,7 @@ class ServerWatch:
         forced = force is None
         attempt = 0
         while True:
+            before = self.clock() - start
             proofs = self.look(wanted, replicas)
             waited = self.clock() - start
             behind = [segment for segment, proof in proofs.items() if proof.behind]
@@ -79,7 +80,9 @@ class ServerWatch:
                         ", ".join(proofs[segment].behind),
                     )
                     force(segment)
-            self.sleep(_POLL_S[min(attempt, len(_POLL_S) - 1)])
+            took = self.clock() - start - before
+            # A server with very many segments takes its time to list them all.
+            self.sleep(max(_POLL_S[min(attempt, len(_POLL_S) - 1)], took))
             attempt += 1
 
     def look(self, wanted: Mapping[str, int], replicas: Mapping[str, tuple[str, ...]]) -> dict[str, Proof]:
@@ -87,7 +90,7 @@ class ServerWatch:
         hosting = sorted({server for segment in wanted for server in replicas[segment]})
         asked = [server for server in hosting if server not in self._given_up]
         with ThreadPoolExecutor(max(1, min(_ASKED_AT_ONCE, len(asked))), thread_name_prefix="proof") as pool:
-            served = dict(zip(asked, pool.map(self._served, asked), strict=True))
+            served = dict(zip(asked, pool.map(lambda server: self._served(server, wanted), asked), strict=True))
         proofs = {}
         for segment, crc in wanted.items():
             answers = {server: served.get(server) for server in replicas[segment]}
@@ -98,12 +101,17 @@ class ServerWatch:
             )
         return proofs
 
-    def _served(self, server: str) -> Mapping[str, int] | None:
+    def _served(self, server: str, segments: Collection[str]) -> Mapping[str, int] | None:
+        """The CRCs of those of these segments that a server has; None without an answer."""
         try:
             if server not in self._admin_urls:
                 self._admin_urls[server] = self.services.controller.instance_admin_url(server)
             url = self._admin_urls[server]
-            return None if url is None else self.services.servers.segment_crcs(url, self.services.settings.table)
+            if url is None:
+                return None
+            crcs = self.services.servers.segment_crcs(url, self.services.settings.table)
+            # A server may have hundreds of thousands of others, and several are asked at once.
+            return {segment: crcs[segment] for segment in segments if segment in crcs}
         except PinotError as error:
             self.log.debug("%s gives no CRCs: %s", server, error)
             return None

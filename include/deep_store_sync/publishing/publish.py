@@ -7,6 +7,7 @@ proven to be loaded before the next one begins.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
@@ -15,6 +16,7 @@ from deep_store_sync.model import DeferredBy, Outcome, PlannedSegment, Published
 from deep_store_sync.publishing.outcomes import Item, ended
 from deep_store_sync.publishing.wave import WavePublisher
 from deep_store_sync.services import Services
+from deep_store_sync.spoken import spoken_pace
 from deep_store_sync.workspace import Workspace
 
 _ENDED: Mapping[Rebuilt, Outcome] = {
@@ -22,7 +24,9 @@ _ENDED: Mapping[Rebuilt, Outcome] = {
     Rebuilt.LOST_RACE: Outcome.LOST_RACE,
     Rebuilt.FAILED: Outcome.FAILED,
     Rebuilt.LEFT_ALONE: Outcome.DEFERRED,
+    Rebuilt.NO_TIME: Outcome.DEFERRED,
 }
+_DEFERRED_BY = {Rebuilt.LEFT_ALONE: DeferredBy.FAILURES, Rebuilt.NO_TIME: DeferredBy.TIME}
 
 
 def upload_and_refresh(
@@ -33,8 +37,13 @@ def upload_and_refresh(
     *,
     log: logging.Logger,
     should_stop: Callable[[], str | None] = lambda: None,
+    done: Callable[[PlannedSegment], None] = lambda row: None,
+    last_try: bool = True,
 ) -> str:
     """Publish what a batch rebuilt. `should_stop` gives the reason while the kill switch is on.
+
+    `done` is told of each segment that has come to its end, but for its stamp. `last_try` says that nobody tries again
+    if this ends with an error that may pass: then what is left of the batch counts for the failure budget.
 
     A segment that cannot be published gets its outcome, and the others go on. What is done is stored after each wave,
     so that it is known even if this does not come to its end.
@@ -67,7 +76,7 @@ def upload_and_refresh(
         elif result is None:
             results.append(Published(row.segment, Outcome.FAILED, f"{rebuilt_url} has no result for it", crc=row.crc))
         elif result.status in _ENDED:
-            by = DeferredBy.FAILURES if result.status is Rebuilt.LEFT_ALONE else None
+            by = _DEFERRED_BY.get(result.status)
             results.append(ended(row, result, _ENDED[result.status], result.message, by))
         elif result.status is Rebuilt.INCURABLE or (
             result.status is Rebuilt.UNCHANGED and row.servers is not Servers.STALE
@@ -76,15 +85,31 @@ def upload_and_refresh(
         else:
             work.append((row, result))
     # What an earlier try of this task failed to publish is tried again.
-    FailureBudget(services, workspace, plan, log).forget([row.segment for row, _ in (*in_sync, *work)])
-    publisher = WavePublisher(services, workspace, plan, log)
-    results += publisher.only_stamp(in_sync, should_stop)
-    for wave in _waves(work, services.settings.wave_segments):
-        results += publisher.publish(wave, should_stop)
-        workspace.write_results("published", batch_id, results, Published)
-        log.info("%d of %d segments of %s done", len(results), len(rows), batch_id)
-    _log_outcomes(results, log)
-    return workspace.write_results("published", batch_id, results, Published)
+    failures = FailureBudget(services, workspace, plan, log)
+    failures.forget([row.segment for row, _ in (*in_sync, *work)])
+
+    def unfinished() -> list[str]:
+        ended_so_far = {result.segment for result in results}
+        return [row.segment for row in rows if row.segment not in ended_so_far]
+
+    with failures.counting(unfinished, last_try=last_try):
+        publisher = WavePublisher(services, workspace, plan, batch_id, log)
+        of_name = {row.segment: row for row in rows}
+        results += publisher.only_stamp(in_sync, should_stop)
+        for outcome in results:
+            done(of_name[outcome.segment])
+        began, done_bytes, total_bytes = time.monotonic(), 0, sum(row.size_bytes for row, _ in work)
+        for wave in _waves(work, services.settings.wave_segments):
+            published = publisher.publish(wave, should_stop)
+            results += published
+            for outcome in published:
+                done(of_name[outcome.segment])
+            workspace.write_results("published", batch_id, results, Published)
+            done_bytes += sum(of_name[outcome.segment].size_bytes for outcome in published)
+            pace = spoken_pace(done_bytes, total_bytes, time.monotonic() - began)
+            log.info("%d of %d segments of %s done; %s", len(results), len(rows), batch_id, pace)
+        _log_outcomes(results, log)
+        return workspace.write_results("published", batch_id, results, Published)
 
 
 def _waves(work: Sequence[Item], size: int) -> Iterator[list[tuple[PlannedSegment, RebuildResult]]]:

@@ -3,21 +3,25 @@
 The order makes every moment safe. Before the object is overwritten, the old one is kept. Between object and ZooKeeper,
 the download URL resolves to the rebuilt segment, which holds the same rows, and the object's mark says whose it is. An
 outcome that is not known is read back. What the controller refuses for good is put back.
+
+The staged archive is copied over the object inside the store, where the store was seen to do that on a condition, and
+where the archive is to be published as it was staged. Else it is streamed through this machine.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Lock
 
 from deep_store_sync import clock
 from deep_store_sync.errors import BackupError, DeepStoreSyncError, PushRefusedError
-from deep_store_sync.model import PlannedSegment, PublishMode, RebuildResult, SegmentRecord
+from deep_store_sync.model import CopyBy, PlannedSegment, PublishMode, RebuildResult, SegmentRecord
 from deep_store_sync.publishing.backup import Backups, fetch_original, put_back
-from deep_store_sync.publishing.segment_writes import LostRaceError, Seen, SegmentWrites
+from deep_store_sync.publishing.segment_writes import LostRaceError, NotCopiedError, Seen, SegmentWrites
 from deep_store_sync.segment.archive import rewrite_creation_meta
 from deep_store_sync.segment.segment_files import CreationMeta
 from deep_store_sync.services import Services
@@ -30,7 +34,10 @@ from deep_store_sync.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What publishing a segment left: the object's ETag and the CRC that ZooKeeper has now."""
+    """What publishing a segment left: the object's ETag and the CRC that ZooKeeper has now.
+
+    `uploaded_bytes` were written to the deep store, by whatever way.
+    """
 
     etag: str
     crc: int
@@ -39,18 +46,20 @@ class Written:
 
 @dataclass(slots=True)
 class SegmentPublisher:
-    """Publishes and stamps segments of one run."""
+    """Publishes and stamps segments of one run. `copies` are the ways in which the store copies over objects."""
 
     services: Services
     workspace: Workspace
     run_id: str
     log: logging.Logger
     sleep: Callable[[float], None] = time.sleep
+    copies: Collection[CopyBy] = ()
     _writes: SegmentWrites = field(init=False)
     _backups: Backups = field(init=False)
+    _lock: Lock = field(init=False, default_factory=Lock)
 
     def __post_init__(self) -> None:
-        self._writes = SegmentWrites(self.services, self.log, self.sleep)
+        self._writes = SegmentWrites(self.services, self.log, self.sleep, self.workspace)
         self._backups = Backups(self.services, self.workspace, self.log)
 
     def look(self, row: PlannedSegment) -> Seen:
@@ -134,10 +143,37 @@ class SegmentPublisher:
     def _replace(
         self, row: PlannedSegment, rebuilt: RebuildResult, before: ObjectInfo, mark: ObjectMark, crc: int
     ) -> tuple[str, int]:
-        """Bring the staged archive to the object's place; returns the new ETag and the bytes sent."""
+        """Bring the staged archive to the object's place; returns the new ETag and the bytes written."""
+        metadata = {**unmarked(before.metadata), **mark.to_metadata()}
+        staged = ObjectInfo(rebuilt.staged_url or "", rebuilt.staged_etag, rebuilt.staged_bytes)
+        way = self.services.store.way_to_copy(staged.size, self.copies)
+        # For another CRC than was expected when it was staged, the archive has to be written once more.
+        if way is not None and staged.etag and rebuilt.staged_crc == crc:
+            try:
+                etag = self._writes.overwrite_by_copy(
+                    row.segment, row.url, staged, way, before=before, metadata=metadata
+                )
+            except NotCopiedError as error:
+                self._copy_no_more(error)
+                before = error.left
+            else:
+                return etag, staged.size
+        return self._stream(row, rebuilt, before, metadata, crc)
+
+    def _copy_no_more(self, error: NotCopiedError) -> None:
+        with self._lock:
+            if self.copies:
+                self.log.warning("archives are streamed from here on, the store does not copy them: %s", error)
+            self.copies = ()
+
+    def _stream(
+        self, row: PlannedSegment, rebuilt: RebuildResult, before: ObjectInfo, metadata: Mapping[str, str], crc: int
+    ) -> tuple[str, int]:
         with work_folder(self.services.settings.engine.workdir, self.log) as folder:
             archive = folder / "segment.tar"
-            staged = self.services.store.download(rebuilt.staged_url or "", archive)
+            staged = self.services.store.download(
+                rebuilt.staged_url or "", archive, if_match=rebuilt.staged_etag or None
+            )
             if staged.size != rebuilt.staged_bytes:
                 raise DeepStoreSyncError(
                     f"{rebuilt.staged_url} has {staged.size} bytes, {rebuilt.staged_bytes} were staged: sync again"
@@ -146,7 +182,6 @@ class SegmentPublisher:
                 repacked = folder / "repacked.tar"
                 rewrite_creation_meta(archive, repacked, CreationMeta(crc, rebuilt.creation_ms, rebuilt.data_crc))
                 archive = repacked
-            metadata = {**unmarked(before.metadata), **mark.to_metadata()}
             etag = self._writes.overwrite(row.segment, row.url, archive, before=before, metadata=metadata)
             return etag, archive.stat().st_size
 

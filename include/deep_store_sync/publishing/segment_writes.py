@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deep_store_sync.errors import (
+    DeepStoreError,
     DeepStoreSyncError,
     DeepStoreUnavailableError,
     ObjectChangedError,
@@ -25,16 +26,33 @@ from deep_store_sync.errors import (
     SegmentGoneError,
     WriteConflictError,
 )
-from deep_store_sync.model import SegmentRecord
+from deep_store_sync.model import CopyBy, SegmentRecord
+from deep_store_sync.pinot.storage_quota import storage_quota
+from deep_store_sync.publishing.push_pace import PushPace
 from deep_store_sync.segment.archive import metadata_archive
 from deep_store_sync.segment.segment_files import CreationMeta
 from deep_store_sync.services import Services
 from deep_store_sync.store.deep_store import ObjectInfo
 from deep_store_sync.store.object_mark import read_mark
+from deep_store_sync.workspace import Workspace
 
 
 class LostRaceError(DeepStoreSyncError):
     """Somebody else changed the segment meanwhile. Nothing of theirs was touched."""
+
+
+class NotCopiedError(DeepStoreSyncError):
+    """The store did not copy over an object as it should.
+
+    The object is as it was, or it is our copy, which lacks something: `left` is what there is to be overwritten.
+    """
+
+    def __init__(self, message: str, left: ObjectInfo) -> None:
+        super().__init__(message, left)
+        self.left = left
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +65,17 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class SegmentWrites:
-    """Looks at segments of one table and writes them. `url` is always the segment's download URL."""
+    """Looks at segments of one table and writes them. `url` is always the segment's download URL.
+
+    Multipart uploads are noted in the workspace before they have any part, so that what a killed process leaves open is
+    known for ours.
+    """
 
     services: Services
     log: logging.Logger
     sleep: Callable[[float], None] = time.sleep
+    workspace: Workspace | None = None
+    _pace: PushPace = field(default_factory=PushPace)
 
     def look(self, segment: str, url: str) -> Seen:
         """The segment as ZooKeeper and the deep store have it now.
@@ -82,11 +106,72 @@ class SegmentWrites:
             LostRaceError: the object was overwritten or deleted.
             DeepStoreUnavailableError: the store gave no answer, and has not done it so far, or does not tell.
         """
+        like, begun = replace(before, metadata={}), self._noted(url)
+
+        def write() -> str:
+            return self.services.store.replace(
+                url, archive, if_match=before.etag, like=like, metadata=metadata, begun=begun
+            )
+
+        return self._overwrite(segment, url, write, before=before, metadata=metadata)
+
+    def overwrite_by_copy(
+        self,
+        segment: str,
+        url: str,
+        staged: ObjectInfo,
+        way: CopyBy,
+        *,
+        before: ObjectInfo,
+        metadata: Mapping[str, str],
+    ) -> str:
+        """The same with a copy of a staged archive inside the store, if that is as it was staged: by ETag and size.
+
+        Raises:
+            NotCopiedError: the store refuses it, or the copy is not as it should be.
+            LostRaceError, DeepStoreUnavailableError: as above.
+        """
+        store, like, begun = self.services.store, replace(before, metadata={}), self._noted(url)
+
+        def write() -> str:
+            return store.replace_by_copy(
+                url, staged, way, if_match=before.etag, like=like, metadata=metadata, begun=begun
+            )
+
+        try:
+            etag = self._overwrite(segment, url, write, before=before, metadata=metadata)
+        except (DeepStoreUnavailableError, WriteConflictError):
+            raise
+        except (LostRaceError, DeepStoreError) as error:
+            # The staged archive may be what was gone or another one, too.
+            found = self._look_again(url, error)
+            if found.etag != before.etag:
+                raise
+            raise NotCopiedError(str(error), found) from error
+        found = self._look_again(url, None)
+        # What it has besides is the bucket's default, as it would be of one that is streamed.
+        kept = before.attributes().items() <= found.attributes().items()
+        if found.etag == etag and (found.size != staged.size or not kept):
+            what = f"the copy of {staged.url} has {found.size} bytes and {found.attributes()}"
+            raise NotCopiedError(f"{what}, not {staged.size} and {before.attributes()}", replace(before, etag=etag))
+        return etag
+
+    def _look_again(self, url: str, error: Exception | None) -> ObjectInfo:
+        try:
+            return self.services.store.head(url)
+        except ObjectNotFoundError as gone:
+            raise LostRaceError(f"the object {url} was deleted meanwhile") from error or gone
+
+    def _noted(self, url: str) -> Callable[[str], object]:
+        workspace = self.workspace
+        return (lambda upload_id: workspace.note_upload(upload_id, url)) if workspace else lambda _: None
+
+    def _overwrite(
+        self, segment: str, url: str, write: Callable[[], str], *, before: ObjectInfo, metadata: Mapping[str, str]
+    ) -> str:
         for wait_s in (0.2, 0.4, 0.8, None):
             try:
-                return self.services.store.replace(
-                    url, archive, if_match=before.etag, like=replace(before, metadata={}), metadata=metadata
-                )
+                return write()
             except WriteConflictError:
                 if wait_s is None:
                     raise
@@ -143,14 +228,15 @@ class SegmentWrites:
         unknown = False
         for wait_s in (0.5, 1.0, 2.0, None):
             try:
-                self.services.controller.push_metadata(
-                    self.services.settings.table,
-                    segment,
-                    archive=archive,
-                    url=url,
-                    expected_crc=record.crc or 0,
-                    custom=custom,
-                )
+                with self._pace.pushing(self._quota):
+                    self.services.controller.push_metadata(
+                        self.services.settings.table,
+                        segment,
+                        archive=archive,
+                        url=url,
+                        expected_crc=record.crc or 0,
+                        custom=custom,
+                    )
                 return
             except SegmentGoneError as error:
                 raise LostRaceError("the segment was deleted meanwhile") from error
@@ -183,6 +269,9 @@ class SegmentWrites:
                 if wait_s is None:
                     raise
                 self.sleep(wait_s)
+
+    def _quota(self) -> str | None:
+        return storage_quota(self.services.controller.table_config(self.services.settings.table))
 
     def _has(self, segment: str, crc: int, custom: Mapping[str, str]) -> bool:
         """Whether ZooKeeper has what a push was to write: the answer to a push whose outcome is not known."""

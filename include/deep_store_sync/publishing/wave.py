@@ -16,6 +16,7 @@ from deep_store_sync.decide import keys_expire, server_state
 from deep_store_sync.errors import DeepStoreSyncError
 from deep_store_sync.failure_budget import FailureBudget
 from deep_store_sync.model import (
+    DeferredBy,
     Outcome,
     Plan,
     PlannedSegment,
@@ -27,6 +28,7 @@ from deep_store_sync.model import (
     Servers,
 )
 from deep_store_sync.plan import hosting_servers
+from deep_store_sync.publishing.download_budget import DownloadBudget, left_for_later
 from deep_store_sync.publishing.forced_reload import force_download, make_servers_take
 from deep_store_sync.publishing.last_check import LastCheck
 from deep_store_sync.publishing.outcomes import (
@@ -42,6 +44,7 @@ from deep_store_sync.publishing.proof import Proof, ServerWatch
 from deep_store_sync.publishing.publish_mode import publish_mode
 from deep_store_sync.publishing.publish_segment import SegmentPublisher, Written
 from deep_store_sync.publishing.segment_writes import LostRaceError
+from deep_store_sync.publishing.server_words import ServerWords
 from deep_store_sync.services import Services
 from deep_store_sync.table_hash import has_tier_overrides
 from deep_store_sync.workspace import Workspace
@@ -71,17 +74,26 @@ class WavePublisher:
     services: Services
     workspace: Workspace
     plan: Plan
+    batch: str
     log: logging.Logger
     _watch: ServerWatch = field(init=False)
+    _words: ServerWords = field(init=False)
     _publisher: SegmentPublisher = field(init=False)
     _check: LastCheck = field(init=False)
     _failures: FailureBudget = field(init=False)
+    _downloads: DownloadBudget = field(init=False)
 
     def __post_init__(self) -> None:
         self._failures = FailureBudget(self.services, self.workspace, self.plan, self.log)
         self._check = LastCheck(self.services, self.plan, self._failures, self.log)
+        most = self.services.settings.max_server_download_bytes
+        self._downloads = DownloadBudget(self.workspace, self.batch, most)
         self._watch = ServerWatch(self.services, self.log)
-        self._publisher = SegmentPublisher(self.services, self.workspace, self.plan.request.run_id, self.log)
+        self._words = ServerWords(self.services, self.plan.table, frozenset(row.segment for row in self.plan.segments))
+        copies = self.plan.copies if self.services.settings.publish_by == "auto" else ()
+        self._publisher = SegmentPublisher(
+            self.services, self.workspace, self.plan.request.run_id, self.log, copies=copies
+        )
 
     def only_stamp(self, items: Sequence[Item], should_stop: Callable[[], str | None]) -> list[Published]:
         """Segments that the deep store has as the config wants them, and that no server need load again."""
@@ -109,18 +121,18 @@ class WavePublisher:
         return held + results
 
     def _now(self, items: Sequence[Item], table_config: Mapping[str, Any]) -> _Now:
-        controller, table = self.services.controller, self.plan.table
         changed = any(result.status is Rebuilt.CHANGED for _, result in items)
         invisible = any(result.invisible_changes for _, result in items)
+        reloads = self._check.ended_reloads
         return _Now(
             table_config,
-            controller.stale(table) if changed else {},
-            controller.need_reload(table) if invisible else {},
+            self._words.stale(table_config, reloads) if changed else {},
+            self._words.need_reload(table_config, reloads) if invisible else {},
         )
 
     def _with_replicas(self, items: Sequence[Item]) -> list[Item]:
         """The items with the servers that are to host them now: a rebalance may have come after the plan."""
-        ideal_state = self.services.controller.ideal_state(self.plan.table)
+        ideal_state = self.services.controller.ideal_state(self.plan.table, [row.segment for row, _ in items])
         return [(replace(row, replicas=hosting_servers(ideal_state, row.segment)), result) for row, result in items]
 
     def _publish(self, row: PlannedSegment, result: RebuildResult, now: _Now) -> Published:
@@ -139,7 +151,9 @@ class WavePublisher:
     def _publish_or_raise(self, row: PlannedSegment, result: RebuildResult, now: _Now) -> Published:
         if result.status is not Rebuilt.CHANGED:
             if not keys_expire(now.table_config):
-                return to_stamp(row, result)  # and the servers are made to take it
+                size = result.object_bytes or row.size_bytes
+                # Then the servers are made to take it.
+                return to_stamp(row, result) if self._may_load(row, size) else self._for_later(row, result)
             if result.status is Rebuilt.RELOAD:
                 return ended(row, result, Outcome.NOT_ELIGIBLE, _NO_FORCED_DOWNLOAD)
             return replace(to_stamp(row, result), message=_NO_FORCED_DOWNLOAD)
@@ -150,7 +164,18 @@ class WavePublisher:
         mode = earlier or self._mode(row, result, now)
         if not isinstance(mode, PublishMode):
             return ended(row, result, Outcome.NOT_ELIGIBLE, mode)
+        # What an earlier try has begun is finished, whatever it takes.
+        if mode is PublishMode.REFRESH and not earlier and not self._may_load(row, result.staged_bytes):
+            return self._for_later(row, result)
         return published_as(row, result, mode, self._publisher.publish(row, result, mode, seen))
+
+    def _may_load(self, row: PlannedSegment, size: int) -> bool:
+        """Whether each replica may download so many bytes."""
+        return self._downloads.take(size * len(row.replicas))
+
+    def _for_later(self, row: PlannedSegment, result: RebuildResult) -> Published:
+        message = left_for_later(self._downloads.most or 0)
+        return ended(row, result, Outcome.DEFERRED, message, DeferredBy.DOWNLOADS)
 
     def _mode(self, row: PlannedSegment, result: RebuildResult, now: _Now) -> PublishMode | str:
         overrides = has_tier_overrides(now.table_config, row.tier)
@@ -168,7 +193,11 @@ class WavePublisher:
         proofs: Mapping[str, Proof] = {}
         if refreshed:
             proofs = self._watch.wait_loaded(refreshed, replicas, force=self._force_download)
-        behind = [row for row, result in items if _servers_behind(row, result, now.table_config)]
+        behind = [
+            row
+            for (row, result), ended_as in zip(items, published, strict=True)
+            if ended_as.outcome is not Outcome.DEFERRED and _servers_behind(row, result, now.table_config)
+        ]
         taken = make_servers_take(
             self.services,
             self.plan.table,

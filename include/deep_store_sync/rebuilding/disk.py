@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deep_store_sync.checkpoint import checkpoint
 from deep_store_sync.errors import RebuildError
-from deep_store_sync.rebuilding.progress import spoken_bytes
+from deep_store_sync.spoken import spoken_bytes
 
 # An archive is seldom smaller than a third of its segment. It is only guessed with until the segment is unpacked.
 _USUAL_COMPRESSION = 3

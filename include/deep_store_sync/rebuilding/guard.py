@@ -14,7 +14,7 @@ from deep_store_sync.checkpoint import checkpoints
 from deep_store_sync.errors import RebuildError
 from deep_store_sync.rebuilding.disk import no_space
 from deep_store_sync.rebuilding.limits import Limits
-from deep_store_sync.rebuilding.progress import spoken_bytes
+from deep_store_sync.spoken import spoken_bytes
 
 _LOOK_EVERY_S = 0.25
 # So that small segments, whose every index is large beside them, are not stopped.

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deep_store_sync.rebuilding.progress import spoken_bytes
 from deep_store_sync.settings import EngineSettings
+from deep_store_sync.spoken import spoken_bytes
 
 _MIB, _GIB = 1 << 20, 1 << 30
 _SMALLEST_HEAP, _LARGEST_HEAP = 512 * _MIB, 4 * _GIB

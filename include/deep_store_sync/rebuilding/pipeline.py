@@ -24,8 +24,9 @@ from deep_store_sync.rebuilding.engines import EnginePool, place
 from deep_store_sync.rebuilding.guard import guarded
 from deep_store_sync.rebuilding.limits import Limits
 from deep_store_sync.rebuilding.progress import Progress
-from deep_store_sync.rebuilding.rebuild_segment import fetch, not_begun, rebuild, stage
+from deep_store_sync.rebuilding.rebuild_segment import fetch, not_begun, out_of_time, rebuild, stage
 from deep_store_sync.store.deep_store import DeepStore
+from deep_store_sync.time_budget import TimeBudget
 from deep_store_sync.workspace import Workspace
 
 # Segments under way besides those that are rebuilt.
@@ -45,6 +46,7 @@ class Job:
     folder: Path
     limits: Limits
     failures: FailureBudget
+    time: TimeBudget
     log: logging.Logger
 
 
@@ -109,6 +111,8 @@ class Pipeline:
         try:
             if reason := job.failures.used_up():
                 return not_begun(planned, reason)
+            if reason := job.time.used_up(planned):
+                return out_of_time(planned, reason)
             with place(self._fetching):
                 fetched = fetch(job.store, job.plan, planned, folder, share.wait_for, job.limits.disk_bytes)
             if isinstance(fetched, RebuildResult):

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from deep_store_sync.model import PlannedSegment, RebuildResult, Rebuilt
+from deep_store_sync.spoken import spoken_bytes, spoken_pace
 
 
 class Progress:
-    """A line for each segment that is done, in the order in which they get done."""
+    """A line for each segment that is done, in the order in which they get done, and a call of `done`."""
 
-    def __init__(self, segments: Sequence[PlannedSegment], log: logging.Logger) -> None:
+    def __init__(
+        self, segments: Sequence[PlannedSegment], log: logging.Logger, done: Callable[[PlannedSegment], None]
+    ) -> None:
         self._log = log
+        self._tell = done
         self._lock = threading.Lock()
         self._count = 0
         self._total_count = len(segments)
         self._done_bytes = 0
+        self._began = time.monotonic()
         self._total_bytes = sum(segment.size_bytes for segment in segments)
 
     def done(self, planned: PlannedSegment, result: RebuildResult) -> None:
@@ -34,15 +40,7 @@ class Progress:
                 "%s",
                 f"{self._count}/{self._total_count} {result.segment}: {what} ({sizes}; download "
                 f"{result.download_s:.1f} s, rebuild {result.rebuild_s:.1f} s, verify {result.verify_s:.1f} s, stage "
-                f"{result.stage_s:.1f} s); {spoken_bytes(self._done_bytes)} of {spoken_bytes(self._total_bytes)}",
+                f"{result.stage_s:.1f} s); "
+                + spoken_pace(self._done_bytes, self._total_bytes, time.monotonic() - self._began),
             )
-
-
-def spoken_bytes(count: int) -> str:
-    """A number of bytes as a person reads it."""
-    if count < 1000:
-        return f"{count} B"
-    size, units = float(count), iter(("kB", "MB", "GB", "TB", "PB"))
-    while size >= 1000:
-        size, unit = size / 1000, next(units)
-    return f"{size:.1f} {unit}"
+        self._tell(planned)

@@ -11,12 +11,13 @@ from deep_store_sync.errors import ConfigError
 from deep_store_sync.failure_budget import FailureBudget
 from deep_store_sync.jvm.jars import find_jars
 from deep_store_sync.jvm.process import EngineProcess
-from deep_store_sync.model import Action, RebuildResult
+from deep_store_sync.model import Action, PlannedSegment, RebuildResult
 from deep_store_sync.rebuilding.engines import EnginePool
 from deep_store_sync.rebuilding.limits import Limits, decide_limits, limits_line, look_at_machine
 from deep_store_sync.rebuilding.pipeline import Job, Pipeline
 from deep_store_sync.rebuilding.progress import Progress
-from deep_store_sync.rebuilding.rebuild_segment import not_begun
+from deep_store_sync.rebuilding.rebuild_segment import not_begun, out_of_time
+from deep_store_sync.time_budget import TimeBudget
 from deep_store_sync.workdir import work_folder
 from deep_store_sync.workspace import Workspace
 
@@ -31,7 +32,9 @@ def rebuild_batch(
     *,
     log: logging.Logger,
     should_stop: Callable[[], str | None],
-) -> str:
+    done: Callable[[PlannedSegment], None] = lambda row: None,
+    last_try: bool = True,
+) -> str | None:
     """Rebuild the segments of a batch, and leave a result for each.
 
     What goes wrong with a segment ends up in its result, and the others go on. However this ends, no process and no
@@ -43,9 +46,13 @@ def rebuild_batch(
         batch_id: a batch of it.
         log: gets the limits, and a line for each segment.
         should_stop: gives the reason when the batch is to be left. It is asked in this thread, several times a second.
+        done: is told of each segment that has a result, by any thread.
+        last_try: whether nobody tries again if this ends with an error that may pass: then all of the batch counts for
+            the failure budget.
 
     Returns:
-        The URL of the results.
+        The URL of the results. None where no segment was begun, since the run's time was over: then there is nothing to
+        publish.
 
     Raises:
         StoppedError: `should_stop` gave a reason. No results are left.
@@ -65,17 +72,23 @@ def rebuild_batch(
         log.warning("%s is left alone: %s", batch_id, reason)
         results = [not_begun(row, reason) for row in segments]
         return workspace.write_results("rebuilt", batch_id, results, RebuildResult)
-    settings = services.settings.engine
-    with work_folder(settings.workdir, log) as folder:
-        machine = look_at_machine(folder)
-        limits = decide_limits(settings, machine)
-        log.info("%s", limits_line(settings, machine, limits, folder))
-        engines = _engines(services, limits, folder / "java", log)
-        if any(planned.action is not Action.RELOAD for planned in segments):
-            engines.begin()
-        job = Job(services.store, workspace, plan, folder, limits, failures, log)
-        results = Pipeline(job, engines, Progress(segments, log)).run(segments, should_stop)
-    return workspace.write_results("rebuilt", batch_id, results, RebuildResult)
+    budget = TimeBudget(services.settings.max_run_time, lambda: services.store.head(plan_url))
+    if reason := budget.used_up(segments[0]):
+        log.info("%s is left to the next run: %s", batch_id, reason)
+        workspace.write_results("rebuilt", batch_id, [out_of_time(row, reason) for row in segments], RebuildResult)
+        return None
+    with failures.counting(lambda: [row.segment for row in segments], last_try=last_try):
+        settings = services.settings.engine
+        with work_folder(settings.workdir, log) as folder:
+            machine = look_at_machine(folder)
+            limits = decide_limits(settings, machine)
+            log.info("%s", limits_line(settings, machine, limits, folder))
+            engines = _engines(services, limits, folder / "java", log)
+            if any(planned.action is not Action.RELOAD for planned in segments):
+                engines.begin()
+            job = Job(services.store, workspace, plan, folder, limits, failures, budget, log)
+            results = Pipeline(job, engines, Progress(segments, log, done)).run(segments, should_stop)
+        return workspace.write_results("rebuilt", batch_id, results, RebuildResult)
 
 
 def _engines(services: Services, limits: Limits, temp_dir: Path, log: logging.Logger) -> EnginePool:

@@ -32,7 +32,7 @@ from deep_store_sync.segment.segment_files import (
 )
 from deep_store_sync.segment.verify import Changes, Rewrite, compare
 from deep_store_sync.store.deep_store import DeepStore
-from deep_store_sync.store.object_mark import read_mark
+from deep_store_sync.store.object_mark import ObjectMark, read_mark
 from deep_store_sync.table_hash import config_for_tier
 
 
@@ -91,8 +91,31 @@ def fetch(
         return replace(result, status=Rebuilt.NOT_ELIGIBLE, message=message)
     make_room(found.size)
     folder.mkdir()
+    store.download(planned.url, folder / "object", if_match=found.etag)
+    return open_archive(
+        plan, planned, folder, result, mark=read_mark(found.metadata), started=started, most_bytes=most_bytes
+    )
+
+
+def open_archive(
+    plan: Plan,
+    planned: PlannedSegment,
+    folder: Path,
+    result: RebuildResult,
+    *,
+    mark: ObjectMark | None,
+    started: float,
+    most_bytes: int | None = None,
+) -> Fetched | RebuildResult:
+    """Unpack the archive `object` in a segment's folder, unless it turns out that nothing is to be rebuilt.
+
+    `result` is what is known so far, `mark` the one that the object carries, `started` the monotonic time at which its
+    download began. `most_bytes` is what the unpacked files may take.
+
+    Raises:
+        DeepStoreSyncError: it is no archive of this segment.
+    """
     archive = folder / "object"
-    store.download(planned.url, archive, if_match=found.etag)
     creation_meta, properties = read_metadata(archive, planned.segment)
     meta, layout = CreationMeta.from_bytes(creation_meta), parse_layout(properties)
     result = replace(
@@ -104,7 +127,6 @@ def fetch(
         metadata_properties=properties,
         download_s=time.monotonic() - started,
     )
-    mark = read_mark(found.metadata)
     unfinished = mark is not None and mark.unfinished(zookeeper_crc=planned.crc, object_crc=meta.crc)
     refused = _refusal(planned, meta, layout, unfinished)
     if refused:
@@ -142,6 +164,11 @@ def fetch(
 def not_begun(planned: PlannedSegment, reason: str) -> RebuildResult:
     """The result of a segment that is left alone, since so many others failed."""
     return RebuildResult(planned.segment, Rebuilt.LEFT_ALONE, left_alone(reason), crc=planned.crc)
+
+
+def out_of_time(planned: PlannedSegment, reason: str) -> RebuildResult:
+    """The result of a segment that the run did not come to."""
+    return RebuildResult(planned.segment, Rebuilt.NO_TIME, reason, crc=planned.crc)
 
 
 def _refusal(planned: PlannedSegment, meta: CreationMeta, layout: SegmentLayout, unfinished: bool) -> str | None:
@@ -267,10 +294,11 @@ def stage(store: DeepStore, ready: Ready, staged_url: str) -> RebuildResult:
     if ready.segment_dir is not None:
         pack(ready.segment_dir, ready.archive, ready.compression)
         shutil.rmtree(ready.segment_dir)
-    store.write_workspace(staged_url, ready.archive)
+    etag = store.write_workspace(staged_url, ready.archive)
     return replace(
         ready.result,
         staged_url=staged_url,
+        staged_etag=etag,
         staged_bytes=ready.archive.stat().st_size,
         stage_s=time.monotonic() - started,
     )

@@ -167,6 +167,18 @@ def read_metadata(archive: Path, segment: str) -> tuple[bytes, bytes]:
     return contents[0], contents[1]
 
 
+def archived_segment(archive: Path) -> str:
+    """The name of the segment in an archive: that of its top folder.
+
+    Raises:
+        ArchiveError: it is no archive, or empty.
+    """
+    with _members(archive, detect(archive), None, to_the_end=False) as members:
+        for path, _, _ in members:
+            return path.parts[0]
+    raise ArchiveError("the archive is empty: it holds no segment")
+
+
 def pack(segment_dir: Path, archive: Path, compression: Compression) -> int:
     """Pack a segment's folder, named after the segment; returns the archive's size in bytes.
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from deep_store_sync.checkpoint import CheckedFile, checkpoint
+from deep_store_sync.checkpoint import CheckedFile
 from deep_store_sync.errors import (
     DeepStoreError,
     DeepStoreUnavailableError,
     ObjectChangedError,
     ObjectNotFoundError,
 )
-from deep_store_sync.store.fast_listing import read_listings_fast
-from deep_store_sync.store.multipart import file_parts, object_parts, upload_in_parts
-from deep_store_sync.store.object_info import ObjectInfo, bare_etag, object_info, quoted_etag
+from deep_store_sync.model import CopyBy
+from deep_store_sync.store.copying import copy_over, way_to_copy
+from deep_store_sync.store.multipart import OpenUpload, drop_upload, file_parts, open_uploads, upload_in_parts
+from deep_store_sync.store.object_info import ObjectInfo, bare_etag, quoted_etag
+from deep_store_sync.store.object_reads import ObjectReads
 from deep_store_sync.store.object_url import object_url, parse_url
 from deep_store_sync.store.store_errors import translated
-from deep_store_sync.store.store_probe import probe
+from deep_store_sync.store.store_probe import probe, probe_copies
 from deep_store_sync.store.tags_and_grants import grants, tagging
-from deep_store_sync.store.whole_answers import expect_whole_answers
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -33,12 +34,10 @@ __all__ = ["DeepStore", "ObjectInfo", "object_url", "parse_url"]
 _ONE_REQUEST = 5 * 1024**3
 _PART = 64 * 1024**2
 _COPIED_PART = 512 * 1024**2
-_CHUNK = 1024**2
-_DOWNLOAD_TRIES = 3
 _DELETED_AT_ONCE = 1000  # the most that S3 takes
 
 
-class DeepStore:
+class DeepStore(ObjectReads):
     """Reads and writes objects by URL. Safe to use from several threads, as boto3's clients are.
 
     The client is used as it is configured. Its own retries are welcome: where a conditional write was refused only
@@ -52,157 +51,9 @@ class DeepStore:
 
     def __init__(self, client: S3Client, *, multipart_threshold: int = _ONE_REQUEST, part_bytes: int = _PART) -> None:
         """Objects above `multipart_threshold` bytes are written and copied in parts, of `part_bytes` at least."""
-        expect_whole_answers(client)
-        read_listings_fast(client)
-        self._client = client
+        super().__init__(client)
         self.multipart_threshold = min(multipart_threshold, _ONE_REQUEST)
         self._part_bytes = part_bytes
-
-    # --- reading -----------------------------------------------------------------------------------------------------
-
-    def head(self, url: str, *, version_id: str | None = None) -> ObjectInfo:
-        """An object's attributes, or those of an earlier version of it.
-
-        Raises:
-            ObjectNotFoundError: there is no such object or version.
-        """
-        bucket, key = parse_url(url)
-        head_object: Any = self._client.head_object
-        with translated("HeadObject", url):
-            return object_info(url, head_object(Bucket=bucket, Key=key, **_version(version_id)))
-
-    def exists(self, url: str) -> bool:
-        """Whether there is such an object."""
-        try:
-            self.head(url)
-        except ObjectNotFoundError:
-            return False
-        return True
-
-    def download(
-        self,
-        url: str,
-        path: Path,
-        *,
-        if_match: str | None = None,
-        version_id: str | None = None,
-        first_bytes: int | None = None,
-    ) -> ObjectInfo:
-        """Stream an object, or an earlier version of it, into a file: the whole of it, or only its `first_bytes`.
-
-        A body that is cut short is fetched again, and a file that is not whole is not left behind. With `first_bytes`,
-        the size that is returned is that of the part.
-
-        Raises:
-            ObjectChangedError: its ETag is not `if_match`.
-            ObjectNotFoundError: there is no such object or version.
-        """
-        arguments = {**_version(version_id), **({"Range": f"bytes=0-{first_bytes - 1}"} if first_bytes else {})}
-        try:
-            with path.open("wb") as file:
-                return self._fetch(url, file, if_match, arguments)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-
-    def read(self, url: str) -> bytes:
-        """An object's bytes, for objects that fit into memory.
-
-        Raises:
-            ObjectNotFoundError: there is no such object.
-        """
-        buffer = io.BytesIO()
-        self._fetch(url, buffer, None)
-        return buffer.getvalue()
-
-    def read_part(self, url: str, start: int, length: int, *, if_match: str) -> bytes:
-        """So many bytes of an object, from `start` on.
-
-        Raises:
-            ObjectChangedError: its ETag is not `if_match`.
-            ObjectNotFoundError: there is no such object.
-        """
-        buffer = io.BytesIO()
-        self._fetch(url, buffer, if_match, {"Range": f"bytes={start}-{start + length - 1}"})
-        return buffer.getvalue()
-
-    def _fetch(
-        self, url: str, sink: IO[bytes], if_match: str | None, arguments: Mapping[str, str] | None = None
-    ) -> ObjectInfo:
-        for left in reversed(range(_DOWNLOAD_TRIES)):
-            try:
-                return self._fetch_once(url, sink, if_match, arguments or {})
-            except DeepStoreUnavailableError:
-                if not left:
-                    raise
-            sink.seek(0)
-            sink.truncate()
-        raise AssertionError("unreachable")
-
-    def _fetch_once(self, url: str, sink: IO[bytes], if_match: str | None, arguments: Mapping[str, str]) -> ObjectInfo:
-        bucket, key = parse_url(url)
-        get_object: Any = self._client.get_object
-        condition = {"IfMatch": quoted_etag(if_match)} if if_match else {}
-        with translated("GetObject", url):
-            answer = get_object(Bucket=bucket, Key=key, **arguments, **condition)
-            info = object_info(url, answer)
-            got = 0
-            with closing(answer["Body"]) as body:  # `with answer["Body"]` gives what is below it, without its checks
-                if if_match and info.etag != bare_etag(if_match):
-                    raise ObjectChangedError(
-                        f"GetObject {url}: the object has ETag {info.etag}, not {if_match} as before"
-                    )
-                while chunk := body.read(_CHUNK):
-                    checkpoint()
-                    sink.write(chunk)
-                    got += len(chunk)
-        if got != info.size:
-            raise DeepStoreUnavailableError(
-                f"GetObject {url}: the body ended after {got} of {info.size} bytes. Check the network to the store"
-            )
-        return info
-
-    def list_etags(
-        self, prefix_url: str, *, after: str | None = None, until: str | None = None
-    ) -> Iterator[list[tuple[str, str]]]:
-        """Key and ETag of the objects whose key begins with the URL's, page by page, in the order of keys.
-
-        Only of keys greater than `after`, and up to `until`.
-        """
-        bucket, prefix = parse_url(prefix_url)
-        beginning: Any = {"StartAfter": after} if after is not None else {}
-        with translated("ListObjectsV2", prefix_url):
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **beginning)
-            for page in pages:
-                found = [(entry["Key"], bare_etag(entry["ETag"])) for entry in page.get("Contents", [])]
-                if until is None or not found or found[-1][0] <= until:
-                    yield found
-                else:
-                    yield [(key, etag) for key, etag in found if key <= until]
-                    return
-
-    def list(self, prefix_url: str) -> Iterator[ObjectInfo]:
-        """The objects whose key begins with the URL's, in the store's order, page by page."""
-        bucket, prefix = parse_url(prefix_url)
-        with translated("ListObjectsV2", prefix_url):
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-                for entry in page.get("Contents", []):
-                    yield object_info(object_url(bucket, entry["Key"]), entry)
-
-    def folders(self, prefix_url: str) -> Iterator[str]:
-        """URLs of the folders right below a folder's URL, each with its closing slash, in the store's order."""
-        bucket, prefix = parse_url(prefix_url.rstrip("/") + "/")
-        pages = self._client.get_paginator("list_objects_v2")
-        with translated("ListObjectsV2", prefix_url):
-            for page in pages.paginate(Bucket=bucket, Prefix=prefix, Delimiter="/"):
-                for entry in page.get("CommonPrefixes", []):
-                    yield object_url(bucket, entry["Prefix"])
-
-    def keeps_versions(self, url: str) -> bool:
-        """Whether what is overwritten in the URL's bucket stays there as an earlier version."""
-        bucket, _ = parse_url(url)
-        with translated("GetBucketVersioning", url):
-            return self._client.get_bucket_versioning(Bucket=bucket).get("Status") == "Enabled"
 
     # --- the workspace -----------------------------------------------------------------------------------------------
 
@@ -270,16 +121,20 @@ class DeepStore:
             ObjectNotFoundError: there is no such source.
         """
         source = self._unchanged(source_url, source_etag)
-        bucket, key = parse_url(source_url)
-        target_bucket, target_key = parse_url(target_url)
-        etag = quoted_etag(source_etag)
         if source.size > self.multipart_threshold:
-            parts = object_parts(
-                bucket, key, etag, source.size, max(self._part_bytes, min(self.multipart_threshold, _COPIED_PART))
-            )
             attributes = source.attributes() | {"Metadata": dict(source.metadata)} | tagging(self._client, source)
-            upload_in_parts(self._client, target_url, parts, attributes=attributes, condition={})
+            copy_over(
+                self._client,
+                source,
+                target_url,
+                CopyBy.PARTS,
+                attributes=attributes,
+                condition={},
+                part_bytes=self._copied_part_bytes,
+            )
         else:
+            bucket, key = parse_url(source_url)
+            target_bucket, target_key = parse_url(target_url)
             placed = {k: v for k, v in source.attributes().items() if not k.startswith(("Content", "Cache"))}
             copy_object: Any = self._client.copy_object
             with translated("CopyObject", f"{source_url} to {target_url}"):
@@ -287,7 +142,7 @@ class DeepStore:
                     Bucket=target_bucket,
                     Key=target_key,
                     CopySource={"Bucket": bucket, "Key": key},
-                    CopySourceIfMatch=etag,
+                    CopySourceIfMatch=quoted_etag(source_etag),
                     **placed,
                 )
         try:
@@ -306,12 +161,21 @@ class DeepStore:
 
     # --- segments ----------------------------------------------------------------------------------------------------
 
-    def replace(self, url: str, body: Path, *, if_match: str, like: ObjectInfo, metadata: Mapping[str, str]) -> str:
+    def replace(
+        self,
+        url: str,
+        body: Path,
+        *,
+        if_match: str,
+        like: ObjectInfo,
+        metadata: Mapping[str, str],
+        begun: Callable[[str], object] = lambda _: None,
+    ) -> str:
         """Overwrite the object that has this ETag; returns the new ETag.
 
         The new object takes content headers, storage class, encryption, user metadata, tags and grants from `like`;
         `metadata` is merged into the user metadata (keys: lower case and hyphens, values: ASCII). Grants that may not
-        be read are not kept.
+        be read are not kept. Where it is written in parts, `begun` gets the id of that upload before there are any.
 
         Raises:
             ObjectChangedError: the object has another ETag. Nothing was changed.
@@ -321,19 +185,63 @@ class DeepStore:
             DeepStoreUnavailableError: the outcome is unknown: read the object's metadata back.
         """
         bucket, key = parse_url(url)
-        attributes = (
-            like.attributes()
-            | {"Metadata": {**like.metadata, **metadata}}
-            | tagging(self._client, like)
-            | grants(self._client, like)
-        )
-        condition = {"IfMatch": quoted_etag(if_match)}
+        attributes, condition = self._like(like, metadata), {"IfMatch": quoted_etag(if_match)}
         if body.stat().st_size > self.multipart_threshold:
             parts = file_parts(body, self._part_bytes)
-            return bare_etag(upload_in_parts(self._client, url, parts, attributes=attributes, condition=condition))
+            return bare_etag(
+                upload_in_parts(self._client, url, parts, attributes=attributes, condition=condition, begun=begun)
+            )
         put_object: Any = self._client.put_object
         with translated("PutObject", url, conditional_write=True), body.open("rb") as file:
             return bare_etag(put_object(Bucket=bucket, Key=key, Body=file, **attributes, **condition)["ETag"])
+
+    def way_to_copy(self, size: int, ways: Collection[CopyBy]) -> CopyBy | None:
+        """How so many bytes are copied, of the ways that `probe_copies` found; None where they are not."""
+        return way_to_copy(size, ways, most_at_once=self.multipart_threshold)
+
+    def replace_by_copy(
+        self,
+        url: str,
+        source: ObjectInfo,
+        way: CopyBy,
+        *,
+        if_match: str,
+        like: ObjectInfo,
+        metadata: Mapping[str, str],
+        begun: Callable[[str], object] = lambda _: None,
+    ) -> str:
+        """The same with a copy of `source` as it was seen, inside the store: by url, ETag and size.
+
+        Raises:
+            ObjectChangedError, ObjectNotFoundError: as above, or because of the source. Nothing was changed.
+        """
+        etag = copy_over(
+            self._client,
+            source,
+            url,
+            way,
+            attributes=self._like(like, metadata),
+            condition={"IfMatch": quoted_etag(if_match)},
+            part_bytes=self._copied_part_bytes,
+            begun=begun,
+        )
+        return bare_etag(etag)
+
+    @property
+    def _copied_part_bytes(self) -> int:
+        return max(self._part_bytes, min(self.multipart_threshold, _COPIED_PART))
+
+    def _like(self, like: ObjectInfo, metadata: Mapping[str, str]) -> dict[str, Any]:
+        merged = {"Metadata": {**like.metadata, **metadata}}
+        return like.attributes() | merged | tagging(self._client, like) | grants(self._client, like)
+
+    def open_uploads(self, prefix_url: str) -> Iterator[OpenUpload]:
+        """The multipart uploads below the URL that were neither completed nor dropped, whoever began them."""
+        return open_uploads(self._client, prefix_url)
+
+    def drop_upload(self, upload: OpenUpload) -> None:
+        """Drop an upload with its parts. It is no error when there is none any more."""
+        drop_upload(self._client, upload.url, upload.id)
 
     def probe(self, prefix_url: str, *, multipart: bool = False) -> None:
         """Prove, on a small object under the prefix, that the store honours conditional writes; it is removed again.
@@ -345,9 +253,12 @@ class DeepStore:
         """
         probe(self._client, prefix_url, multipart=multipart)
 
+    def probe_copies(self, prefix_url: str) -> tuple[CopyBy, ...]:
+        """The ways to overwrite an object with a copy in which the store honours the condition, and loses nothing.
 
-def _version(version_id: str | None) -> dict[str, str]:
-    return {"VersionId": version_id} if version_id else {}
+        They are tried out on small objects under the prefix, which are removed again.
+        """
+        return probe_copies(self._client, prefix_url)
 
 
 def _opened(body: bytes | Path) -> IO[bytes]:

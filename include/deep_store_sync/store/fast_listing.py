@@ -7,10 +7,15 @@ before botocore sees it, and handed on in the same shape.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
+from html import unescape
+from typing import TYPE_CHECKING, Any, overload
+from urllib.parse import unquote
+
+from botocore import handlers
+from botocore.parsers import ResponseParserError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -23,15 +28,74 @@ _MEMBERS: Mapping[str, Callable[[str], Any]] = {
     "Size": int,
     "LastModified": datetime.fromisoformat,
 }
+_LEAF = re.compile(r"<(\w+)>([^<]*)</\1>")
+_ENCODED = "<EncodingType>url</EncodingType>"
+_LISTING, _BEGINNING = b"<ListBucketResult", 200
+_LOOK_FOR_ERRORS: Any = getattr(handlers, "_handle_200_error", None)
+
+
+class Entries(Sequence[dict[str, Any]]):
+    """The objects of a page of a listing, each made into Python's types when asked for; or keys and ETags alone."""
+
+    def __init__(self, elements: Sequence[str], *, encoded: bool) -> None:
+        """`elements` are what stands between `<Contents>` and its end; `encoded` says that keys are as in URLs.
+
+        Raises:
+            ValueError: one has no key or no ETag.
+        """
+        self._elements = elements
+        self._encoded = encoded
+        self.keys = [self._key(_between(entry, "<Key>", "</Key>")) for entry in elements]
+        self.etags = [_text(_between(entry, "<ETag>", "</ETag>")) for entry in elements]
+
+    def __len__(self) -> int:
+        return len(self._elements)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[dict[str, Any]]: ...
+
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | Sequence[dict[str, Any]]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(len(self))[index]]
+        found = {name: text for name, text in _LEAF.findall(self._elements[index]) if name in _MEMBERS}
+        try:
+            return {name: _MEMBERS[name](_text(text)) for name, text in found.items()} | {"Key": self.keys[index]}
+        except ValueError as error:
+            raise ResponseParserError(f"an entry of a listing: {error}") from error
+
+    def _key(self, text: str) -> str:
+        return unquote(_text(text)) if self._encoded else _text(text)
+
+
+def _between(text: str, start: str, end: str) -> str:
+    begin = text.index(start) + len(start)
+    return text[begin : text.index(end, begin)]
+
+
+def _text(text: str) -> str:
+    return unescape(text) if "&" in text else text
 
 
 def read_listings_fast(client: S3Client) -> None:
     """Have a client read its listings so. Doing it twice changes nothing.
 
-    The entries of ListObjectsV2 have key, ETag, size, storage class and time, and no more.
+    The entries of ListObjectsV2 have key, ETag, size, storage class and time, and no more; what the answer repeats of
+    the question stays as it is written there.
     """
-    # After all others have looked at the answer as it came.
-    client.meta.events.register_last("before-parse.s3", _read, unique_id=_ID)
+    # After the answer was seen to be whole.
+    client.meta.events.register_first("before-parse.s3", _read, unique_id=_ID)
+    if _LOOK_FOR_ERRORS is not None:
+        client.meta.events.unregister("before-parse.s3.*", _LOOK_FOR_ERRORS)
+        client.meta.events.register_first("before-parse.s3.*", _look_for_errors, unique_id=f"{_ID}-errors")
+
+
+def _look_for_errors(operation_model: Any, response_dict: dict[str, Any], **more: Any) -> None:
+    """What botocore does with errors that come with status 200, but for listings: it parses all of them for that."""
+    if operation_model.name != "ListObjectsV2" or _LISTING not in response_dict["body"][:_BEGINNING]:
+        _LOOK_FOR_ERRORS(operation_model=operation_model, response_dict=response_dict, **more)
 
 
 def _read(
@@ -39,21 +103,18 @@ def _read(
 ) -> None:
     if operation_model.name != "ListObjectsV2" or response_dict["status_code"] != 200:
         return
+    body = response_dict["body"]
+    if b"<Contents>" not in body or b"<!" in body or b"<CommonPrefixes>" in body:
+        return  # nothing, too little to matter, or written in some other way: botocore reads it
     try:
-        root = ElementTree.fromstring(response_dict["body"])  # noqa: S314 - of the store, as botocore reads it too
-        namespace = root.tag.rpartition("ListBucketResult")[0]
-        contents = [_entry(entry, namespace) for entry in root.iterfind(f"{namespace}Contents")]
-    except (ElementTree.ParseError, ValueError, KeyError):
+        # A quote need not be escaped, and each ETag has two.
+        text = body.decode().replace("&#34;", '"').replace("&quot;", '"')
+        before, *found = text.split("<Contents>")
+        elements, rest = zip(*(entry.split("</Contents>") for entry in found), strict=True)
+        encoded = _ENCODED in before or _ENCODED in rest[-1]
+        contents = Entries(elements, encoded=encoded)
+    except ValueError:
         return  # botocore may have better words for what is wrong with it
-    if contents:
-        root[:] = [child for child in root if child.tag != f"{namespace}Contents"]
-        response_dict["body"] = ElementTree.tostring(root)
-        customized_response_dict["Contents"] = contents
-
-
-def _entry(entry: ElementTree.Element, namespace: str) -> dict[str, Any]:
-    start = len(namespace)
-    found = {name: _MEMBERS[name](child.text or "") for child in entry if (name := child.tag[start:]) in _MEMBERS}
-    if not found.keys() >= {"Key", "ETag"}:
-        raise KeyError("Key")
-    return found
+    # Without the word on encoding, since botocore would make all of them to decode their keys once more.
+    response_dict["body"] = "".join([before, *rest]).replace(_ENCODED, "").encode()
+    customized_response_dict["Contents"] = contents

@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deep_store_sync.checkpoint import checkpoint
-from deep_store_sync.errors import DeepStoreError
-from deep_store_sync.store.object_url import parse_url
+from deep_store_sync.errors import DeepStoreError, ObjectNotFoundError
+from deep_store_sync.store.object_url import object_url, parse_url
 from deep_store_sync.store.store_errors import translated
 
 if TYPE_CHECKING:
@@ -45,34 +46,61 @@ class Upload:
         return {name: answer[name] for name in ["ETag", *(names if self.with_checksums else [])]}
 
 
+@dataclass(frozen=True, slots=True)
+class OpenUpload:
+    """An upload that was neither completed nor dropped, by anybody. `begun` is by the store's clock."""
+
+    url: str
+    id: str
+    begun: datetime
+
+
 def upload_in_parts(
     client: S3Client,
     url: str,
     senders: Iterator[Sender],
     *,
     attributes: Mapping[str, Any],
-    condition: Mapping[str, str],
+    condition: Mapping[str, Any],
+    begun: Callable[[str], object] = lambda _: None,
 ) -> str:
     """Begin, send every part, complete under a condition; returns the new ETag. Whatever fails, the parts are dropped.
 
-    Dropping parts after a completion whose outcome is unknown is safe: a completed upload is no longer there to be
-    dropped.
+    `begun` gets the upload's id before the first part is sent. Dropping parts after a completion whose outcome is
+    unknown is safe: a completed upload is no longer there to be dropped.
     """
     bucket, key = parse_url(url)
     begin: Any = client.create_multipart_upload
     complete: Any = client.complete_multipart_upload
     with translated("CreateMultipartUpload", url):
-        begun = begin(Bucket=bucket, Key=key, **attributes)
-    upload = Upload(client, url, begun["UploadId"], "ChecksumAlgorithm" in begun)
+        answer = begin(Bucket=bucket, Key=key, **attributes)
+    upload = Upload(client, url, answer["UploadId"], "ChecksumAlgorithm" in answer)
     try:
+        begun(upload.id)
         parts = [{"PartNumber": number, **send(upload, number)} for number, send in enumerate(senders, 1)]
         with translated("CompleteMultipartUpload", url, conditional_write=True):
             etag: str = complete(**upload.place, MultipartUpload={"Parts": parts}, **condition)["ETag"]
         return etag
     except BaseException:
-        with suppress(DeepStoreError), translated("AbortMultipartUpload", url):
-            client.abort_multipart_upload(**upload.place)  # type: ignore[arg-type]
+        with suppress(DeepStoreError):
+            drop_upload(client, url, upload.id)
         raise
+
+
+def open_uploads(client: S3Client, prefix_url: str) -> Iterator[OpenUpload]:
+    """The uploads to keys that begin with the URL's, whoever began them."""
+    bucket, prefix = parse_url(prefix_url)
+    with translated("ListMultipartUploads", prefix_url):
+        for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix):
+            for entry in page.get("Uploads", []):
+                yield OpenUpload(object_url(bucket, entry["Key"]), entry["UploadId"], entry["Initiated"])
+
+
+def drop_upload(client: S3Client, url: str, upload_id: str) -> None:
+    """Drop an upload with its parts. It is no error when there is none, or none any more."""
+    bucket, key = parse_url(url)
+    with suppress(ObjectNotFoundError), translated("AbortMultipartUpload", url):
+        client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
 
 
 def file_parts(path: Path, part_bytes: int) -> Iterator[Sender]:
@@ -97,7 +125,7 @@ def object_parts(bucket: str, key: str, etag: str, size: int, part_bytes: int) -
 
         def send(upload: Upload, number: int, start: int = start, end: int = end) -> dict[str, Any]:
             copy: Any = upload.client.upload_part_copy
-            with translated("UploadPartCopy", upload.url):
+            with translated("UploadPartCopy", f"{object_url(bucket, key)} to {upload.url}"):
                 copied = copy(
                     **upload.place,
                     PartNumber=number,

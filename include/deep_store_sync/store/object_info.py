@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 # Objects in these classes cannot be read before they are restored.
@@ -29,7 +30,8 @@ class ObjectInfo:
 
     `etag` is without its quotes. `metadata` is the user metadata, keys in lower case. `storage_class` is None for
     STANDARD. `archived` objects cannot be read. `tag_count` is None where the store does not tell. `last_modified` is
-    by the store's clock. In a listing only url, etag, size, storage class and `last_modified` are filled in.
+    by the store's clock, and so is `answered`, when the store told all this; None where it does not say. In a listing
+    only url, etag, size, storage class and `last_modified` are filled in.
     """
 
     url: str
@@ -49,6 +51,7 @@ class ObjectInfo:
     kms_key_id: str | None = None
     bucket_key_enabled: bool | None = None
     tag_count: int | None = None
+    answered: datetime | None = field(default=None, compare=False)
 
     def attributes(self) -> dict[str, Any]:
         """The attributes as arguments for writing an object like this one (metadata, tags and ACL are apart)."""
@@ -77,7 +80,16 @@ def object_info(url: str, answer: Mapping[str, Any]) -> ObjectInfo:
         kms_key_id=answer.get("SSEKMSKeyId"),
         bucket_key_enabled=answer.get("BucketKeyEnabled"),
         tag_count=answer.get("TagCount"),
+        answered=_answered(answer),
     )
+
+
+def _answered(answer: Mapping[str, Any]) -> datetime | None:
+    said = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        return parsedate_to_datetime(said)
+    except ValueError:  # no date, or one that is none
+        return None
 
 
 def bare_etag(etag: str) -> str:

@@ -6,12 +6,21 @@ It is tried out, since some stores take a condition and ignore it.
 from __future__ import annotations
 
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from deep_store_sync.errors import DeepStoreError, ObjectChangedError, ObjectNotFoundError, StoreCapabilityError
-from deep_store_sync.store.multipart import Upload, upload_in_parts
-from deep_store_sync.store.object_info import quoted_etag
+from deep_store_sync.errors import (
+    DeepStoreError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    StoreCapabilityError,
+)
+from deep_store_sync.model import CopyBy
+from deep_store_sync.store.copying import copy_over
+from deep_store_sync.store.multipart import SMALLEST_PART, Upload, upload_in_parts
+from deep_store_sync.store.object_info import ObjectInfo, bare_etag, object_info, quoted_etag
 from deep_store_sync.store.object_url import object_url, parse_url
 from deep_store_sync.store.store_errors import translated
 
@@ -20,6 +29,15 @@ if TYPE_CHECKING:
 
 _WRONG = quoted_etag("0" * 32)
 _METADATA = {"deep-store-sync-probe": "a b=c"}
+# As a segment has them, and as a staged archive has them: what a copy has to have in the end, and what it has not.
+_CARRIED = {
+    "ContentType": "application/x-probe",
+    "CacheControl": "no-cache",
+    "ContentDisposition": "attachment",
+    "Metadata": _METADATA,
+    "Tagging": "probe=a%20b",
+}
+_SOURCE = {"ContentType": "application/x-source", "Metadata": {"source": "1"}}
 
 
 def probe(client: S3Client, prefix_url: str, *, multipart: bool) -> None:
@@ -29,33 +47,87 @@ def probe(client: S3Client, prefix_url: str, *, multipart: bool) -> None:
         StoreCapabilityError: the store ignores a condition, or loses user metadata.
         DeepStoreError: the object cannot be written, read or removed there.
     """
-    bucket, prefix = parse_url(prefix_url)
-    key = f"{prefix.rstrip('/')}/probe-{uuid.uuid4().hex}".lstrip("/")
-    url = object_url(bucket, key)
-    try:
+    with _probe_object(client, prefix_url) as url:
         first = _put(client, url, b"1", IfNoneMatch="*")
         _must_refuse(client, url, "PutObject", "If-None-Match: * on an object that exists", IfNoneMatch="*")
         _must_refuse(client, url, "PutObject", "If-Match with another ETag", IfMatch=_WRONG)
         _put(client, url, b"2", IfMatch=first)
-        with translated("HeadObject", url):
-            head = client.head_object(Bucket=bucket, Key=key)
-        if {name.lower(): value for name, value in head["Metadata"].items()} != _METADATA:
+        metadata = _head(client, url).metadata
+        if metadata != _METADATA:
             raise StoreCapabilityError(
                 f"the store of {prefix_url} does not keep user metadata, which unfinished work is recognised by: "
-                f"{head['Metadata']} came back for {_METADATA}. Use another store or gateway"
+                f"{metadata} came back for {_METADATA}. Use another store or gateway"
             )
         if multipart:
             _multipart_must_refuse(client, url)
+
+
+def probe_copies(client: S3Client, prefix_url: str) -> tuple[CopyBy, ...]:
+    """Which ways of copying over an object honour the conditions, and give the copy all that it has to have.
+
+    A way that fails for whatever reason is none.
+    """
+    with _probe_object(client, prefix_url) as source_url, _probe_object(client, prefix_url) as url:
+        return tuple(way for way in CopyBy if _copies(client, source_url, url, way))
+
+
+def _copies(client: S3Client, source_url: str, url: str, way: CopyBy) -> bool:
+    try:
+        _put(client, source_url, b"copied", _SOURCE)
+        _put(client, url, b"before", _CARRIED)
+        source, before = _head(client, source_url), _head(client, url)
+
+        def copy(of: ObjectInfo, if_match: str) -> str:
+            over = {"IfMatch": quoted_etag(if_match)}
+            return copy_over(client, of, url, way, attributes=_CARRIED, condition=over, part_bytes=SMALLEST_PART)
+
+        for of, if_match in ((source, _WRONG), (replace(source, etag=_WRONG), before.etag)):
+            with suppress(ObjectChangedError, ObjectNotFoundError):
+                copy(of, if_match)
+                return False
+        if _head(client, url) != before:
+            return False
+        etag = bare_etag(copy(source, before.etag))
+        after, (bucket, key) = _head(client, url), parse_url(url)
+        with translated("GetObjectTagging", url):
+            tags = client.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]
+        with translated("GetObject", url):
+            content = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    except DeepStoreError:
+        return False
+    return (after.etag, after.attributes(), after.metadata, content) == (
+        etag,
+        before.attributes(),
+        before.metadata,
+        b"copied",
+    ) and tags == [{"Key": "probe", "Value": "a b"}]
+
+
+@contextmanager
+def _probe_object(client: S3Client, prefix_url: str) -> Iterator[str]:
+    """The URL of an object that may be written, and is removed in the end."""
+    bucket, prefix = parse_url(prefix_url)
+    key = f"{prefix.rstrip('/')}/probe-{uuid.uuid4().hex}".lstrip("/")
+    url = object_url(bucket, key)
+    try:
+        yield url
     finally:
         with suppress(DeepStoreError), translated("DeleteObject", url):
             client.delete_object(Bucket=bucket, Key=key)
 
 
-def _put(client: S3Client, url: str, body: bytes, **condition: str) -> str:
+def _head(client: S3Client, url: str) -> ObjectInfo:
+    bucket, key = parse_url(url)
+    with translated("HeadObject", url):
+        return object_info(url, dict(client.head_object(Bucket=bucket, Key=key)))
+
+
+def _put(client: S3Client, url: str, body: bytes, carried: Mapping[str, Any] | None = None, /, **condition: str) -> str:
     bucket, key = parse_url(url)
     put: Any = client.put_object
+    attributes = {"Metadata": _METADATA} if carried is None else carried
     with translated("PutObject", url, conditional_write=True):
-        etag: str = put(Bucket=bucket, Key=key, Body=body, Metadata=_METADATA, **condition)["ETag"]
+        etag: str = put(Bucket=bucket, Key=key, Body=body, **attributes, **condition)["ETag"]
     return etag
 
 

@@ -24,6 +24,8 @@ _HEADERS = {
     "PutObject": ("etag",),
     "UploadPart": ("etag",),
 }
+# What is put without a body and answered with one.
+_COPIES = ("CopyObject", "UploadPartCopy")
 _DATE_ENDS = "GMT"  # as of every date of HTTP
 _TAGS = "x-amz-tagging-count"
 _ID = "deep-store-sync-whole-answers"
@@ -31,7 +33,7 @@ _ID = "deep-store-sync-whole-answers"
 
 def expect_whole_answers(client: S3Client) -> None:
     """Have a client check its answers. Doing it twice changes nothing."""
-    client.meta.events.register("before-parse.s3", _check, unique_id=_ID)
+    client.meta.events.register_first("before-parse.s3", _check, unique_id=_ID)
 
 
 def _check(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
@@ -63,6 +65,6 @@ def _lacking(operation_model: Any, answer: dict[str, Any]) -> str | None:
     length = headers.get("content-length")
     if length is not None and length.isdecimal() and len(body) < int(length):
         return f"the answer was cut short, after {len(body)} of {length} bytes"
-    if not body and method in ("GET", "POST") and answer["status_code"] == 200:
+    if not body and (method in ("GET", "POST") or operation_model.name in _COPIES) and answer["status_code"] == 200:
         return "the answer was cut short, it has no body"
     return None

@@ -9,12 +9,15 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import islice
+
+import pyarrow.compute as pc
 
 from deep_store_sync.decide import lies_in, online_servers
 from deep_store_sync.errors import DeepStoreSyncError, PinotError
 from deep_store_sync.jvm.jars import find_jars
 from deep_store_sync.jvm.process import EngineProcess
+from deep_store_sync.pinot.server_columns import ReplicaSets
+from deep_store_sync.pinot.storage_quota import LARGE, quota_words, storage_quota
 from deep_store_sync.rebuilding.limits import decide_limits, limits_line, look_at_machine
 from deep_store_sync.services import Services
 from deep_store_sync.store.versioning import Versioning
@@ -49,7 +52,7 @@ class Doctor:
 
     services: Services
     log: logging.Logger
-    _ideal_state: dict[str, dict[str, str]] = field(default_factory=dict)
+    _replicas: ReplicaSets = field(default_factory=ReplicaSets.none)
 
     def examine(self) -> list[Check]:
         """All checks, in the order in which a run needs what they look at."""
@@ -78,16 +81,19 @@ class Doctor:
 
     def _table(self) -> tuple[Verdict, str]:
         controller, table = self.services.controller, self.services.settings.table
-        controller.table_config(table)
+        quota = storage_quota(controller.table_config(table))
         controller.schema(table)
         controller.reload_jobs(table)
         controller.lineage(table)
-        self._ideal_state.update(controller.ideal_state(table))
-        servers = {server for states in self._ideal_state.values() for server in states}
-        return Verdict.OK, f"{table}: {len(self._ideal_state)} segments on {len(servers)} servers"
+        self._replicas = controller.long.wanted_replicas(table)
+        segments, servers = len(self._replicas.names), {server for states in self._replicas.sets for server in states}
+        found = f"{table}: {segments} segments on {len(servers)} servers"
+        if quota and segments >= LARGE:
+            return Verdict.WARNING, f"{found}; {quota_words(quota, segments)}"
+        return Verdict.OK, found
 
     def _answers(self) -> tuple[Verdict, str]:
-        answers, hosting = self.services.controller.stale(self.services.settings.table), self._hosting()
+        answers, hosting = self.services.controller.stale(self.services.settings.table, ()), self._hosting()
         silent = {
             server: answers[server].error or "no valid answer" if server in answers else "not in the answer"
             for server in hosting
@@ -104,8 +110,7 @@ class Doctor:
 
     def _hosting(self) -> list[str]:
         """The servers that are to have a segment of the table loaded."""
-        states = self._ideal_state.values()
-        return sorted({server for servers in states for server in online_servers(servers)})
+        return sorted({server for servers in self._replicas.sets for server in online_servers(servers)})
 
     def _servers(self) -> Iterator[Check]:
         """Each server that hosts a segment, on its admin port: without it, nothing can be proven to be loaded."""
@@ -126,7 +131,8 @@ class Doctor:
     def _deep_store(self) -> tuple[Verdict, str]:
         """A few objects, by the URLs that ZooKeeper has."""
         controller, settings = self.services.controller, self.services.settings
-        urls = [controller.segment(settings.table, name).url for name in islice(sorted(self._ideal_state), _SAMPLE)]
+        some = pc.take(self._replicas.names, pc.select_k_unstable(self._replicas.names, _SAMPLE, [("", "ascending")]))
+        urls = [controller.segment(settings.table, name).url for name in some.to_pylist()]
         known = [url for url in urls if url]
         outside = [url for url in known if not lies_in(url, settings.deep_store_prefixes)]
         if outside:
@@ -139,12 +145,17 @@ class Doctor:
             self.services.store.head(url)
         if not known:
             return Verdict.WARNING, "there is no segment yet whose object could be looked at"
-        return Verdict.OK, f"{len(known)} of {len(self._ideal_state)} objects looked at, {known[0]} first"
+        return Verdict.OK, f"{len(known)} of {len(self._replicas.names)} objects looked at, {known[0]} first"
 
     def _workspace(self) -> tuple[Verdict, str]:
         url = self.services.settings.workspace
         self.services.store.probe(url, multipart=True)
-        return Verdict.OK, f"{url}: writable, and the store honours conditional writes, in parts, too"
+        copied = self.services.settings.publish_by == "auto" and self.services.store.probe_copies(url)
+        by = "copied inside the store" if copied else "streamed through the workers"
+        return (
+            Verdict.OK,
+            f"{url}: writable, and the store honours conditional writes, in parts, too; archives are {by}",
+        )
 
     def _backup(self) -> tuple[Verdict, str]:
         settings = self.services.settings

@@ -1,4 +1,4 @@
-"""Removing what older runs left in the workspace: staged archives, copies of overwritten objects, and whole runs.
+"""Removing what older runs left: staged archives, copies of overwritten objects, whole runs, and open uploads.
 
 Ages are told by the store alone, from when objects were written to when the report of the present run was: the clocks
 of workers do not matter. What may still be needed is kept, however old it is:
@@ -7,6 +7,10 @@ of workers do not matter. What may still be needed is kept, however old it is:
   finished once nothing was written there for as long as runs are kept.
 - the copy of an object that a run has overwritten without ZooKeeper knowing of it yet: whoever finishes that push needs
   it if the controller refuses.
+
+Multipart uploads that were cut short by a kill keep their parts, where no listing of objects shows them. Those of a run
+are dropped with its staged archives: what was to come into its folder, and into the deep store what it had noted before
+it sent the first part. Others upload there, too, and theirs are left alone.
 
 A run depends on no other run's folder, so nothing else is referenced. What the bucket keeps as earlier versions is left
 to its lifecycle rules: others have versions there, too.
@@ -24,8 +28,9 @@ from deep_store_sync.model import Outcome
 from deep_store_sync.publishing.backup import Backup
 from deep_store_sync.services import Services
 from deep_store_sync.store.deep_store import ObjectInfo, parse_url
+from deep_store_sync.store.multipart import OpenUpload
 from deep_store_sync.store.object_mark import read_mark
-from deep_store_sync.workspace import BACKUP, STAGED, Workspace
+from deep_store_sync.workspace import BACKUP, STAGED, UPLOADS, Workspace
 
 # What a run may remove at most. A backlog takes several runs, the oldest first.
 MOST_REMOVED = 50_000
@@ -35,10 +40,11 @@ _RESULTS = ("rebuilt", "published", "stamped")
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """How many objects were removed, and the bytes of them."""
+    """How many objects were removed, and the bytes of them; and how many open uploads were dropped."""
 
     objects: int = 0
     bytes: int = 0
+    uploads: int = 0
 
 
 def collect(services: Services, plan_url: str, *, log: logging.Logger, most: int = MOST_REMOVED) -> Collected:
@@ -49,7 +55,7 @@ def collect(services: Services, plan_url: str, *, log: logging.Logger, most: int
     try:
         present = Workspace.of_plan(services.store, plan_url)
         now = _written(services.store.head(present.report_url))
-        collector = _Collector(services, now, most, log)
+        collector = _Collector(services, now, most, _open_uploads(services, now, log), log)
         for place in _places(services, present):
             if collector.left <= 0:
                 log.info("more is to be removed from the workspace: the next run goes on")
@@ -60,7 +66,23 @@ def collect(services: Services, plan_url: str, *, log: logging.Logger, most: int
         return Collected()
     if collector.removed:
         log.info("removed from the workspace: %d objects, %d bytes of older runs", collector.removed, collector.bytes)
-    return Collected(collector.removed, collector.bytes)
+    if collector.dropped:
+        log.info("dropped %d multipart uploads that older runs had left open", collector.dropped)
+    return Collected(collector.removed, collector.bytes, collector.dropped)
+
+
+def _open_uploads(services: Services, now: datetime, log: logging.Logger) -> list[OpenUpload]:
+    """All uploads to where runs of the table write that are older than `keepStaged`, whoever began them."""
+    settings, store = services.settings, services.store
+    if settings.keep_staged is None:
+        return []
+    places = (*settings.deep_store_prefixes, Workspace.runs_url(settings.workspace, settings.table))
+    try:
+        found = {upload.id: upload for place in places for upload in store.open_uploads(f"{place.rstrip('/')}/")}
+    except DeepStoreSyncError as error:
+        log.info("open multipart uploads are not looked for (%s): have a lifecycle rule abort incomplete ones", error)
+        return []
+    return [upload for upload in found.values() if _over(now - upload.begun, settings.keep_staged)]
 
 
 def _places(services: Services, present: Workspace) -> Iterator[Workspace]:
@@ -76,13 +98,17 @@ def _places(services: Services, present: Workspace) -> Iterator[Workspace]:
 class _Collector:
     """Removes what may be removed of one place after the other."""
 
-    def __init__(self, services: Services, now: datetime, most: int, log: logging.Logger) -> None:
+    def __init__(
+        self, services: Services, now: datetime, most: int, uploads: Collection[OpenUpload], log: logging.Logger
+    ) -> None:
         self._services = services
         self._now = now
         self._log = log
+        self._uploads = uploads
         self.left = most
         self.removed = 0
         self.bytes = 0
+        self.dropped = 0
 
     def place(self, place: Workspace) -> None:
         """Remove what has outlived its time, of one plan of a run."""
@@ -96,9 +122,26 @@ class _Collector:
             needed = self._still_needed(place)
             self._remove(place, f"{BACKUP}/", keep=needed)
         if _over(age, settings.keep_staged) or _over(age, settings.keep_runs):
+            self._drop_uploads(place)
+            self._remove(place, f"{UPLOADS}/")
             self._remove(place, f"{STAGED}/")
         if _over(age, settings.keep_runs) and not needed:
             self._remove(place, "", last=(place.report_url, place.plan_url))
+
+    def _drop_uploads(self, place: Workspace) -> None:
+        """Drop the open uploads that this run began."""
+        if not self._uploads:
+            return
+        store, noted = self._services.store, dict(place.noted_uploads())
+        own = parse_url(place.run_url + "/")
+        for upload in self._uploads:
+            bucket, key = parse_url(upload.url)
+            ours = bucket == own[0] and key.startswith(own[1])
+            if not ours and upload.id in noted:
+                ours = parse_url(store.read(noted[upload.id]).decode()) == (bucket, key)
+            if ours:
+                store.drop_upload(upload)
+                self.dropped += 1
 
     def _ended(self, place: Workspace) -> datetime | None:
         """When a run wrote its report, or what else it wrote last if it is dead; None while it may be at work."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -35,16 +35,25 @@ class Rollback:
 
 
 def roll_back(
-    services: Services, run_id: str, *, globs: Sequence[str] = (), dry_run: bool = False, log: logging.Logger
+    services: Services,
+    run_id: str,
+    *,
+    globs: Sequence[str] = (),
+    dry_run: bool = False,
+    log: logging.Logger,
+    done: Callable[[int, int], None] = lambda done, total: None,
 ) -> Rollback | None:
     """Bring the objects, CRCs and stamps back that a run has overwritten, of segments that match one of the globs.
+
+    `done` is told how many are rolled back, or left, and of how many.
 
     Returns:
         What became of each, or None when the table has no such run.
 
     Raises:
         PinotError: the controller does not answer, so that no decision can be made.
-        DeepStoreError: the workspace cannot be read.
+        StoreCapabilityError: the store ignores the conditions that overwriting depends on. Nothing was changed.
+        DeepStoreError: the workspace cannot be read or written.
     """
     table = services.settings.table
     runs_url = Workspace.runs_url(services.settings.workspace, table)
@@ -53,12 +62,16 @@ def roll_back(
         return None
     notes = _read_notes(services, tries, globs)
     log.info("%s: run %s has overwritten %d segments", table, run_id, len(notes))
-    undo = Undo(services, log, dry_run)
+    if notes and not dry_run:
+        largest = max(note.size for of_segment in notes.values() for note in of_segment)
+        services.store.probe(tries[-1].run_url, multipart=largest > services.store.multipart_threshold)
+    undo = Undo(services, tries[-1], log, dry_run)
     rows: list[SegmentRollback] = []
     work = iter(sorted(notes.items()))
     while wave := dict(islice(work, services.settings.wave_segments)):
         rows += undo.wave(wave)
         log.info("%d of %d segments done", len(rows), len(notes))
+        done(len(rows), len(notes))
     return Rollback(table, run_id, dry_run, tuple(rows), tuple(_remarks(services, tries, notes, rows)))
 
 

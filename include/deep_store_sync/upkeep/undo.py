@@ -42,6 +42,7 @@ from deep_store_sync.stamp import carried_over, no_stamp, read_stamp, stamp_entr
 from deep_store_sync.store.object_mark import first_written
 from deep_store_sync.upkeep.object_metadata import read_object_metadata
 from deep_store_sync.workdir import work_folder
+from deep_store_sync.workspace import Workspace
 
 # Segments of a wave that are worked on side by side. Each holds one archive on disk.
 _AT_ONCE = 4
@@ -89,9 +90,10 @@ class _LeftAloneError(DeepStoreSyncError):
 
 @dataclass(slots=True)
 class Undo:
-    """Takes waves of segments back."""
+    """Takes waves of segments back. `workspace` gets the notes on multipart uploads."""
 
     services: Services
+    workspace: Workspace
     log: logging.Logger
     dry_run: bool
     sleep: Callable[[float], None] = time.sleep
@@ -99,7 +101,7 @@ class Undo:
     _watch: ServerWatch = field(init=False)
 
     def __post_init__(self) -> None:
-        self._writes = SegmentWrites(self.services, self.log, self.sleep)
+        self._writes = SegmentWrites(self.services, self.log, self.sleep, self.workspace)
         self._watch = ServerWatch(self.services, self.log)
 
     def wave(self, notes: Mapping[str, Sequence[Backup]]) -> list[SegmentRollback]:
@@ -111,7 +113,7 @@ class Undo:
         wanted = {step.result.segment: step.servers_load for step in steps if step.servers_load is not None}
         proofs: Mapping[str, Proof] = {}
         if wanted and not self.dry_run:
-            ideal_state = controller.ideal_state(table)
+            ideal_state = controller.ideal_state(table, wanted)
             replicas = {segment: hosting_servers(ideal_state, segment) for segment in wanted}
             proofs = self._watch.wait_loaded(
                 wanted, replicas, force=lambda segment: force_download(self.services, table, segment, self.log)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -47,8 +47,11 @@ def unstamp(
     run_id: str | None = None,
     dry_run: bool = False,
     log: logging.Logger,
+    done: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[SegmentUnstamp]:
     """Blank the stamps of segments that match one of the globs, and that `run_id` has set where it is given.
+
+    `done` is told of how many it is settled, and of how many it will be.
 
     It is an equal-CRC push with compare-and-set on the CRC: no server hears of it.
 
@@ -67,7 +70,11 @@ def unstamp(
         work_folder(services.settings.engine.workdir, log) as folder,
         ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="unstamp") as pool,
     ):
-        return list(pool.map(lambda record: _unstamp(services, writes, record, folder, dry_run=dry_run), scope))
+        rows = []
+        for row in pool.map(lambda record: _unstamp(services, writes, record, folder, dry_run=dry_run), scope):
+            rows.append(row)
+            done(len(rows), len(scope))
+        return rows
 
 
 def _unstamp(

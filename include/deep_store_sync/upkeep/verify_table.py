@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -69,9 +69,16 @@ class TableCheck:
 
 
 def verify_table(
-    services: Services, *, globs: Sequence[str] = (), sample: int | None = None, log: logging.Logger
+    services: Services,
+    *,
+    globs: Sequence[str] = (),
+    sample: int | None = None,
+    log: logging.Logger,
+    done: Callable[[int, int], None] = lambda done, total: None,
 ) -> TableCheck:
     """Check the segments that match one of the globs, or a random `sample` of so many of them.
+
+    `done` is told how many are checked, and of how many.
 
     Raises:
         PinotError: the controller does not answer.
@@ -88,7 +95,10 @@ def verify_table(
         work_folder(services.settings.engine.workdir, log) as folder,
         ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="verify") as pool,
     ):
-        checked = list(pool.map(lambda record: _check(services, record, hashes, folder), scope))
+        checked = []
+        for check in pool.map(lambda record: _check(services, record, hashes, folder), scope):
+            checked.append(check)
+            done(len(checked), len(scope))
     return TableCheck(table, len(records), tuple(checked))
 
 

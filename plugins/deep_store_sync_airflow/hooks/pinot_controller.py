@@ -67,8 +67,17 @@ class PinotControllerHook(BaseHook):
         """
         return read_connection(self._connection()).servers(timeout_s=self.server_timeout_s)
 
+    def address(self) -> str:
+        """The controller's URL, without credentials.
+
+        Raises:
+            ConfigError: the connection is wrong.
+        """
+        return read_connection(self._connection()).base_url
+
     def test_connection(self) -> tuple[bool, str]:
         """What Airflow's test button shows: whether a controller answers, and its version or what is wrong."""
+        self.retries = 0  # who has pressed it waits
         try:
             with self.get_conn() as controller:
                 return True, f"Pinot {controller.version()} answers"

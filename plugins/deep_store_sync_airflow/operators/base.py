@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, Context
 
 from deep_store_sync.settings import TableSync
 
 CANCELLED = "the task was cancelled"
 
+# What is longer, Airflow cuts off.
+_LONGEST_NAME = 250
+
+MAP_INDEX_TEMPLATE = f"{{{{ task.batch.get('name', task.batch['id'])[:{_LONGEST_NAME}] }}}}"
+"""How an instance of a batch's task is named: by the segments that it works on."""
+
 
 class Batch(TypedDict):
-    """What travels between tasks of a batch: its id, and the URL of the plan that it is a part of."""
+    """What travels between tasks of a batch: its id, the URL of the plan that it is a part of, its name for people."""
 
     id: str
     plan: str
+    name: NotRequired[str]
 
 
 class TableOperator(BaseOperator):
@@ -25,7 +32,7 @@ class TableOperator(BaseOperator):
     ui_color = "#e8f3ee"
 
     def __init__(self, *, settings: TableSync, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"execution_timeout": settings.task_timeout, **kwargs})
         self.settings = settings
         self._killed = False
 
@@ -48,5 +55,11 @@ class BatchOperator(TableOperator):
     template_fields: Sequence[str] = ("batch",)
 
     def __init__(self, *, settings: TableSync, batch: Batch, **kwargs: Any) -> None:
-        super().__init__(settings=settings, **{"map_index_template": "{{ task.batch['id'] }}", **kwargs})
+        super().__init__(settings=settings, **{"map_index_template": MAP_INDEX_TEMPLATE, **kwargs})
         self.batch = batch
+
+    @staticmethod
+    def last_try(context: Context) -> bool:
+        """Whether an error that may pass fails the task for good this time."""
+        task = context["ti"]
+        return task.try_number > task.max_tries

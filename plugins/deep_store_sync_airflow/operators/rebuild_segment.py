@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowSkipException
 
 from deep_store_sync.errors import StoppedError
+from deep_store_sync_airflow.metrics import timed
 from deep_store_sync_airflow.operators.base import CANCELLED, BatchOperator
 from deep_store_sync_airflow.services import airflow_errors, log, log_group, open_services, stop_reason
 
@@ -26,6 +28,7 @@ class RebuildSegment(BatchOperator):
 
         Raises:
             AirflowFailException: the batch cannot be rebuilt, or the kill switch is on.
+            AirflowSkipException: the run's time is over: nothing was begun, and the rest of the batch is skipped, too.
             DeepStoreSyncError: a service did not answer: may pass.
         """
         from deep_store_sync.rebuilding.rebuild import rebuild_batch
@@ -44,11 +47,17 @@ class RebuildSegment(BatchOperator):
         with airflow_errors():
             if reason := stop_reason(self.settings.table):
                 raise StoppedError(reason)
-            with open_services(self.settings) as services, log_group(f"Rebuild batch {self.batch['id']}"):
-                return rebuild_batch(
+            title = f"Rebuild batch {self.batch['id']}"
+            table = self.settings.table
+            with timed("rebuild", table), open_services(self.settings) as services, log_group(title):
+                url = rebuild_batch(
                     services,
                     self.batch["plan"],
                     self.batch["id"],
                     log=log,
                     should_stop=reason_to_stop,
+                    last_try=self.last_try(context),
                 )
+        if url is None:
+            raise AirflowSkipException("the run's time is over (maxRunTime): the next one takes the batch up")
+        return url

@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import Context, XComArg
 
 from deep_store_sync.settings import TableSync
+from deep_store_sync_airflow.metrics import timed
 from deep_store_sync_airflow.operators.base import Batch, BatchOperator
 from deep_store_sync_airflow.services import airflow_errors, log, log_group, open_services
 
@@ -35,6 +36,7 @@ class StampHash(BatchOperator):
 
         with (
             airflow_errors(),
+            timed("stamp", self.settings.table),
             open_services(self.settings) as services,
             log_group(f"Stamp batch {self.batch['id']}"),
         ):

@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import Context, XComArg
 
 from deep_store_sync.settings import TableSync
+from deep_store_sync_airflow.metrics import timed
 from deep_store_sync_airflow.operators.base import CANCELLED, Batch, BatchOperator
 from deep_store_sync_airflow.services import airflow_errors, log, log_group, open_services, stop_reason
 
@@ -36,6 +37,7 @@ class UploadAndRefresh(BatchOperator):
 
         with (
             airflow_errors(),
+            timed("publish", self.settings.table),
             open_services(self.settings) as services,
             log_group(f"Publish batch {self.batch['id']}"),
         ):
@@ -46,6 +48,7 @@ class UploadAndRefresh(BatchOperator):
                 str(self.rebuilt),
                 log=log,
                 should_stop=self._stop_reason,
+                last_try=self.last_try(context),
             )
 
     def _stop_reason(self) -> str | None:

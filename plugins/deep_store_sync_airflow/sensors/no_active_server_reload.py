@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from deep_store_sync.pinot.activity import find_activity
 from deep_store_sync.settings import TableSync
 from deep_store_sync_airflow.older_runs import older_active_runs
-from deep_store_sync_airflow.operators.base import Batch
+from deep_store_sync_airflow.operators.base import MAP_INDEX_TEMPLATE, Batch
 from deep_store_sync_airflow.services import airflow_errors, controller_hook, log
 from deep_store_sync_airflow.triggers.no_active_server_reload import NoActiveServerReloadTrigger
 
@@ -42,7 +42,7 @@ class NoActiveServerReload(BaseSensorOperator):
     ) -> None:
         if after_older_runs and not last_task_id:
             raise ValueError("after_older_runs needs last_task_id: the task whose end is the end of a run")
-        named = {"map_index_template": "{{ task.batch['id'] }}"} if batch else {}
+        named = {"map_index_template": MAP_INDEX_TEMPLATE} if batch else {}
         super().__init__(poke_interval=poke_interval, **{**named, **kwargs})
         self.settings = settings
         self.batch = batch

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from deep_store_sync.command.main import TABLES_VARIABLE, UNAVAILABLE, WRONG, main
+from deep_store_sync.command.exit_codes import UNAVAILABLE, WRONG
+from deep_store_sync.command.main import main
+from deep_store_sync.command.tables import TABLES_VARIABLE
 
 TABLE = """\
 table: flights_OFFLINE
@@ -54,6 +56,22 @@ def test_a_wrong_table_file_stops_only_who_means_all_tables(folder: Path, capsys
     assert "orders.yaml: workspace: required" in capsys.readouterr().err
     right = ["--table", "flights_OFFLINE"]
     assert main(["verify", *right], {TABLES_VARIABLE: str(folder), **NOWHERE}) == UNAVAILABLE
+
+
+def test_a_table_of_a_discovery_is_found_by_its_name_and_all_of_them_by_asking(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "all.yaml").write_text(
+        "discover: true\nexclude: [tmp_*]\ndeepStorePrefixes: [s3://b/d]\nworkspace: s3://b/w\n"
+    )
+    environment = {TABLES_VARIABLE: str(folder), **NOWHERE}
+    for arguments in (["verify"], ["verify", "--table", "orders_OFFLINE"], ["verify", "--table", "flights_OFFLINE"]):
+        assert main(arguments, environment) == UNAVAILABLE
+        asked = "/tables?" if arguments == ["verify"] else arguments[-1].removesuffix("_OFFLINE")
+        assert asked.removesuffix("?") in capsys.readouterr().err
+    assert main(["verify", "--table", "tmp_OFFLINE"], environment) == WRONG
+    assert "no file for the table tmp_OFFLINE" in capsys.readouterr().err
+    assert main(["verify", "--table", "orders"], environment) == WRONG
 
 
 def test_a_controller_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

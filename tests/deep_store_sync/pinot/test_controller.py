@@ -112,6 +112,35 @@ def test_ideal_state(fake: Any) -> None:
         client(fake).ideal_state("odd_OFFLINE")
 
 
+def test_the_ideal_state_of_some_segments(fake: Any) -> None:
+    state = {name: {"Server_a_1": "ONLINE"} for name in ("s", "t", "u,v", " w")}
+    asked: list[str | None] = []
+
+    def answer(request: Any) -> Any:
+        asked.append(named := request.url.params.get("segmentNames"))
+        names = named.split(",") if named else state
+        return {"OFFLINE": {name: state[name] for name in names if name in state}, "REALTIME": None}
+
+    fake.answer_by("/tables/flights/idealstate", answer)
+    assert client(fake).ideal_state(TABLE, ["t", "gone"]) == {"t": state["t"]}
+    assert client(fake).ideal_state(TABLE, ["gone"]) == {}
+    # What Pinot would take apart, or an URL would be too long for, is picked out of the whole.
+    assert client(fake).ideal_state(TABLE, ["u,v", "s"]) == {"s": state["s"], "u,v": state["u,v"]}
+    assert client(fake).ideal_state(TABLE, [" w"]) == {" w": state[" w"]}
+    assert client(fake).ideal_state(TABLE, ["s", *(f"no such segment {n}" for n in range(1000))]) == {"s": state["s"]}
+    assert client(fake).ideal_state(TABLE, []) == {}
+    assert asked == ["t,gone", "gone", None, None, None, None]
+
+
+def test_the_ideal_state_of_a_pinot_that_always_tells_all(fake: Any) -> None:
+    """1.3 does not know the parameter."""
+    fake.answer("/tables/flights/idealstate", {"OFFLINE": {name: {"a": "ONLINE"} for name in "stu"}, "REALTIME": None})
+    assert client(fake).ideal_state(TABLE, ["t"]) == {"t": {"a": "ONLINE"}}
+    fake.answer("/tables/none/idealstate", {"OFFLINE": None, "REALTIME": None})
+    with pytest.raises(PinotNotFoundError):
+        client(fake).ideal_state("none_OFFLINE", ["t"])
+
+
 def test_external_view(fake: Any) -> None:
     state = {"s": {"Server_a_1": "CONSUMING"}}
     fake.answer("/tables/flights/externalview", {"OFFLINE": state, "REALTIME": None})
@@ -184,7 +213,8 @@ def test_stale_segments(fake: Any) -> None:
             "Server_e": {"staleSegmentList": None, "validResponse": True, "errorMessage": None},
         },
     )
-    assert client(fake).stale(TABLE) == {
+    found = client(fake).stale(TABLE)
+    assert found == {
         "Server_a": ServerAnswer(
             True, {ODD: "inverted index changed on unsorted column: origin", "t": "no reason given"}
         ),
@@ -193,6 +223,8 @@ def test_stale_segments(fake: Any) -> None:
         "Server_d": ServerAnswer(False, error="validResponse is false"),
         "Server_e": ServerAnswer(False, error="validResponse is false"),
     }
+    some = {**found, "Server_a": ServerAnswer(True, {"t": "no reason given"})}
+    assert client(fake).stale(TABLE, ["t", "u", "gone"]) == some
 
 
 def test_all_servers_down_is_no_answer_at_all(fake: Any) -> None:
@@ -203,10 +235,11 @@ def test_all_servers_down_is_no_answer_at_all(fake: Any) -> None:
 @pytest.mark.parametrize(
     "body", [[], {"Server_a": {}}, {"Server_a": []}, {"Server_a": {"staleSegmentList": [1], "validResponse": True}}]
 )
-def test_a_stale_answer_of_another_shape(fake: Any, body: Any) -> None:
+@pytest.mark.parametrize("segments", [None, ["s"]])
+def test_a_stale_answer_of_another_shape(fake: Any, body: Any, segments: list[str] | None) -> None:
     fake.answer(f"/segments/{TABLE}/isStale", body)
     with pytest.raises(PinotAnswerError):
-        client(fake).stale(TABLE)
+        client(fake).stale(TABLE, segments)
 
 
 def test_need_reload(fake: Any) -> None:

@@ -61,6 +61,14 @@ def test_a_connection_that_times_out_is_tried_again(fake: Any) -> None:
     assert http(fake).get(URL) == {}
 
 
+def test_a_connection_that_never_comes(fake: Any) -> None:
+    for _ in range(4):
+        fake.fail("/version", httpx.ConnectTimeout)
+    with pytest.raises(PinotUnavailableError, match=r"no connection within 10 s\. Is the .* running, is a firewall"):
+        http(fake).get(URL)
+    assert len(fake.requests) == 4
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409])
 def test_a_refusal_is_not_asked_for_again(fake: Any, status: int) -> None:
     fake.answer("/version", {"code": status, "error": "no"}, status)

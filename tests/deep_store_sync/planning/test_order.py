@@ -60,9 +60,16 @@ segments = st.lists(st.tuples(st.integers(0, 100), st.booleans()), min_size=1, m
 
 
 @settings(max_examples=50, deadline=None)
-@given(segments, st.integers(1, 150), st.integers(0, 10**9), st.sampled_from([1, 24, 168]), st.none() | st.just(2))
+@given(
+    segments,
+    st.integers(1, 150),
+    st.integers(0, 10**9),
+    st.sampled_from([1, 24, 168]),
+    st.none() | st.just(2),
+    st.none() | st.integers(1, 400),
+)
 def test_every_segment_has_its_turn_whatever_fails(
-    found: list[tuple[int, bool]], budget: int, first_hour: int, hours: int, most: int | None
+    found: list[tuple[int, bool]], budget: int, first_hour: int, hours: int, most: int | None, bytes_: int | None
 ) -> None:
     """Many runs, each of which stamps what it takes, but for what fails every time."""
     names = [f"s{number:02d}" for number in range(len(found))]
@@ -72,7 +79,12 @@ def test_every_segment_has_its_turn_whatever_fails(
         newest = [int(name[1:]) for name in waiting]
         in_turn = order(waiting, newest, turn((first_hour + run * hours) * HOUR_MS))
         left, _ = spend(
-            [found[int(name[1:])][0] for name in in_turn], [True] * len(in_turn), budget=budget, max_segments=most
+            [found[int(name[1:])][0] for name in in_turn],
+            [True] * len(in_turn),
+            [3] * len(in_turn),
+            budget=budget,
+            max_segments=most,
+            download_bytes=bytes_,
         )
         taken = {name for name, why in zip(in_turn, left, strict=True) if why == Left.TAKEN}
         assert taken
@@ -87,7 +99,7 @@ def test_every_segment_has_its_turn_whatever_fails(
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans())), st.integers(0, 120), st.none() | st.integers(0, 5))
 def test_a_run_takes_no_more_than_its_budget(work: list[tuple[int, bool]], budget: int, most: int | None) -> None:
     sizes, budgeted = [size for size, _ in work], [bounded for _, bounded in work]
-    left, spent = spend(sizes, budgeted, budget=budget, max_segments=most)
+    left, spent = spend(sizes, budgeted, [0] * len(sizes), budget=budget, max_segments=most)
     taken = [one for one, why in zip(work, left, strict=True) if why == Left.TAKEN]
     assert most is None or len(taken) <= most
     bounded_sizes = [max(size, 1) for size, bounded in taken if bounded]
@@ -98,11 +110,28 @@ def test_a_run_takes_no_more_than_its_budget(work: list[tuple[int, bool]], budge
 
 
 @settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 3))), st.none() | st.integers(0, 200))
+def test_servers_download_no_more_than_they_may(work: list[tuple[int, int]], most: int | None) -> None:
+    sizes, servers = [size for size, _ in work], [count for _, count in work]
+    left, _ = spend(sizes, [False] * len(work), servers, budget=0, max_segments=None, download_bytes=most)
+    loads = [max(size, 1) * count for size, count in work]
+    taken = [load for load, why in zip(loads, left, strict=True) if why == Left.TAKEN]
+    assert set(left) <= {Left.TAKEN, Left.DOWNLOADS}
+    assert most is None or sum(taken) <= most or len([load for load in taken if load]) == 1
+    if most is None or most >= sum(loads):
+        assert len(taken) == len(loads)
+    if most == 0:
+        assert not any(taken)
+    assert taken.count(0) == loads.count(0)
+
+
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**6), max_size=300), st.integers(1, 40), st.integers(1, 10**6), st.integers(1, 50))
 def test_batches_hold_all_of_the_work_and_the_largest_is_the_first(
     sizes: list[int], count: int, size: int, most: int
 ) -> None:
     cut = cut_batches(sizes, Limits(0, size, count, most))
+    assert cut_batches(sizes, Limits(0, size, count, most, timed=True)) == sorted(cut)
     assert sorted(place for start, end in cut for place in range(start, end)) == list(range(len(sizes)))
     of_batch = [sum(sizes[start:end]) for start, end in cut]
     assert of_batch == sorted(of_batch, reverse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any, cast
 
@@ -41,7 +41,8 @@ class FakeController:
     def reload_status(self, job: str) -> ReloadStatus:
         return self._status(self.now)
 
-    def stale(self, table: str) -> Mapping[str, ServerAnswer]:
+    def stale(self, table: str, segments: Collection[str]) -> Mapping[str, ServerAnswer]:
+        assert (table, segments) == (TABLE, {"s"})
         self.looks += 1
         return self._answers(self.now)
 

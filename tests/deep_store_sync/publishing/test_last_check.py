@@ -41,6 +41,7 @@ class FakeController:
         self.now = 0.0
         self.until = 0.0
         self.config = CONFIG
+        self.table_schema: dict[str, Any] = SCHEMA
         self.tasks: list[MinionTask] = []
         self.rebalances: list[RebalanceJob] = []
         self.lineage: list[Replacement] = []
@@ -71,7 +72,7 @@ class FakeController:
         return self.config
 
     def schema(self, table: str) -> dict[str, Any]:
-        return SCHEMA
+        return self.table_schema
 
 
 class FakeBudget:
@@ -129,6 +130,12 @@ def test_the_kill_switch_and_the_budget_hold_everything(check: LastCheck, budget
 
 def test_another_config_holds_everything(check: LastCheck, controller: FakeController) -> None:
     controller.config = OTHER
+    assert look(check) == (dict.fromkeys("ab", DeferredBy.DRIFT), [])
+
+
+def test_another_schema_holds_everything(check: LastCheck, controller: FakeController) -> None:
+    columns = [{"name": name, "dataType": "STRING"} for name in ("a", "added")]
+    controller.table_schema = {**SCHEMA, "dimensionFieldSpecs": columns}
     assert look(check) == (dict.fromkeys("ab", DeferredBy.DRIFT), [])
 
 

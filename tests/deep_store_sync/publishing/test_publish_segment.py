@@ -44,7 +44,7 @@ def test_it_works_in_the_work_folder_and_leaves_nothing_there(gateway: S3Gateway
     publisher = SegmentPublisher(services, workspace, "run", LOG)
     store.write_workspace(staged := workspace.staged_url("s"), b"cut short")
     rebuilt = RebuildResult("s", Rebuilt.CHANGED, crc=1, staged_url=staged, staged_bytes=10)
-    row, before = cast("Any", None), cast("Any", None)
+    row, before = cast("Any", None), ObjectInfo(f"{prefix}/segments/s", "etag", 3)
     with pytest.raises(DeepStoreSyncError, match="has 9 bytes, 10 were staged"):
         publisher._replace(row, rebuilt, before, ObjectMark("run", 1, 2, "v1:x"), 2)
     assert store.downloaded_to is not None

@@ -92,6 +92,29 @@ def test_what_interrupts_the_main_thread(endless: Batch, error: type[BaseExcepti
     assert engines_of(os.getpid()) == []
 
 
+class TimedOutError(BaseException):
+    """As Airflow's own, no Exception: nobody catches it by accident."""
+
+
+def test_a_task_that_takes_too_long(endless: Batch) -> None:
+    """Airflow has SIGALRM raise in the main thread once taskTimeout is over, wherever that is then."""
+
+    def time_out(*_: object) -> None:
+        raise TimedOutError
+
+    before = signal.signal(signal.SIGALRM, time_out)
+    try:
+        with (
+            when_growing(endless.workdir, lambda: os.kill(os.getpid(), signal.SIGALRM)),
+            pytest.raises(TimedOutError),
+        ):
+            endless.run(explosive.CONFIG, explosive.SCHEMA)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert engines_of(os.getpid()) == []
+    assert list(endless.workdir.iterdir()) == []
+
+
 def test_the_reason_is_told_and_no_results_are_left(endless: Batch) -> None:
     reasons: list[str] = []
     with (

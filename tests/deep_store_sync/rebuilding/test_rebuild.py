@@ -17,10 +17,10 @@ from deep_store_sync.model import (
     Servers,
 )
 from deep_store_sync.pinot.controller import ControllerClient
-from deep_store_sync.rebuilding.progress import spoken_bytes
 from deep_store_sync.rebuilding.rebuild import rebuild_batch
 from deep_store_sync.segment.archive import Compression, pack
 from deep_store_sync.segment.segment_files import read_creation_meta, read_index_map
+from deep_store_sync.spoken import spoken_bytes
 from deep_store_sync.store.object_mark import ObjectMark
 
 

@@ -23,6 +23,7 @@ from tests.network.routes import Network, s3_client
 from tests.network.toxiproxy import Toxic, Toxiproxy
 
 from deep_store_sync.errors import DeepStoreUnavailableError
+from deep_store_sync.model import CopyBy
 from deep_store_sync.publishing.segment_writes import SegmentWrites
 from deep_store_sync.services import Services
 from deep_store_sync.store.client_config import client_config
@@ -148,6 +149,51 @@ def test_an_overwrite_is_done_once_or_not_at_all(
     assert not left or (operation == "CreateMultipartUpload" and faults[fault].arrives)
 
 
+COPIES = ["CreateMultipartUpload", "UploadPartCopy", "CompleteMultipartUpload"]
+
+
+def copy_over(client: Any, url: str, staged_url: str) -> str:
+    store = DeepStore(client, multipart_threshold=1024, part_bytes=1)
+    services = Services(cast("Any", None), cast("Any", None), store, cast("Any", None))
+    writes = SegmentWrites(services, logging.getLogger("tests.network"))
+    before, staged = store.head(url), store.head(staged_url)
+    return writes.overwrite_by_copy("s", url, staged, CopyBy.PARTS, before=before, metadata=MARK.to_metadata())
+
+
+@pytest.mark.parametrize("once", [True, False], ids=["once", "always"])
+@pytest.mark.parametrize("fault", [RESET_REQUEST, RESET_ANSWER, SILENT_ANSWER, cut_answer(IN_HEADERS)], ids=str)
+@pytest.mark.parametrize("operation", COPIES)
+def test_a_copy_over_an_object_is_done_once_or_not_at_all(
+    store: DeepStore,
+    s3: Any,
+    versitygw: S3Gateway,
+    network: Network,
+    prefix: str,
+    operation: str,
+    fault: Fault,
+    once: bool,
+) -> None:
+    url, staged_url = prefix + "/s", prefix + "/staged"
+    old = store.write_workspace(url, b"old")
+    store.write_workspace(staged_url, LARGE)
+    client = far_client(versitygw, network, choose=befalling(operation, fault, once=once))
+    decides = operation == "CompleteMultipartUpload"
+    if once or (decides and fault.arrives):
+        etag = copy_over(client, url, staged_url)
+        assert etag == store.head(url).etag
+        assert read_mark(store.head(url).metadata) == MARK
+        assert store.read(url) == LARGE
+    else:
+        with pytest.raises(DeepStoreUnavailableError, match=f"{operation} .*{url}"):
+            copy_over(client, url, staged_url)
+        assert (store.head(url).etag, store.read(url)) == (old, b"old")
+    bucket, key = parse_url(url)
+    left = s3.list_multipart_uploads(Bucket=bucket, Prefix=key).get("Uploads", [])
+    for upload in left:
+        s3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload["UploadId"])
+    assert not left or (operation == "CreateMultipartUpload" and fault.arrives)
+
+
 @pytest.mark.parametrize("operation", ["PutObject", "CompleteMultipartUpload"])
 def test_an_overwrite_without_any_answer_is_read_back(
     store: DeepStore, versitygw: S3Gateway, network: Network, prefix: str, large: Path, operation: str
@@ -188,7 +234,7 @@ def sizes_and_etags(info: Any) -> Any:
     return info.etag, info.size
 
 
-@pytest.mark.parametrize("call", ["head", "read", "list", "folders", "keeps_versions", "tags"])
+@pytest.mark.parametrize("call", ["head", "read", "list", "folders", "keeps_versions", "tags", "open_uploads"])
 def test_an_answer_is_taken_whole_or_not_at_all(
     store: DeepStore, s3: Any, gateway: S3Gateway, network: Network, prefix: str, call: str
 ) -> None:
@@ -197,6 +243,7 @@ def test_an_answer_is_taken_whole_or_not_at_all(
     s3.put_object(Bucket=bucket, Key=key, Body=b"0123456789" * 20, Metadata={"run": "r-1"}, Tagging="team=a")
     url = prefix + "/a/s"
     like = store.head(url)
+    s3.create_multipart_upload(Bucket=bucket, Key=key)
     far = DeepStore(far_client(gateway, network, tries=1, choose=lambda operation, key: None))
     asks: dict[str, Callable[[DeepStore], Any]] = {
         "head": lambda store: store.head(url),
@@ -205,6 +252,7 @@ def test_an_answer_is_taken_whole_or_not_at_all(
         "folders": lambda store: list(store.folders(prefix)),
         "keeps_versions": lambda store: store.keeps_versions(url),
         "tags": lambda store: tagging(store._client, like),
+        "open_uploads": lambda store: list(store.open_uploads(prefix)),
     }
     whole = asks[call](store)
     refused = 0
@@ -222,6 +270,8 @@ def test_an_answer_is_taken_whole_or_not_at_all(
         assert sizes_and_etags(got) == sizes_and_etags(whole)
     assert got == whole
     assert refused > 100 / STEP
+    for upload in store.open_uploads(prefix):
+        store.drop_upload(upload)
 
 
 @pytest.mark.parametrize("call", ["create", "write_workspace"])

@@ -16,8 +16,9 @@ from deep_store_sync.publishing.backup import Backup, Kept
 from deep_store_sync.services import Services
 from deep_store_sync.settings import TableSync
 from deep_store_sync.store.deep_store import DeepStore, ObjectInfo
+from deep_store_sync.store.multipart import OpenUpload
 from deep_store_sync.store.object_mark import ObjectMark
-from deep_store_sync.store.object_url import parse_url
+from deep_store_sync.store.object_url import object_url, parse_url
 from deep_store_sync.upkeep.retention import collect
 from deep_store_sync.workspace import Workspace
 from pinot_sandbox.gateway import S3Gateway
@@ -43,6 +44,11 @@ class FakeAgedStore(DeepStore):
 
     def list(self, prefix_url: str) -> Iterator[ObjectInfo]:
         return (self._aged(item) for item in super().list(prefix_url))
+
+    def open_uploads(self, prefix_url: str) -> Iterator[OpenUpload]:
+        for upload in super().open_uploads(prefix_url):
+            days = max((days for part, days in self.days.items() if part in upload.url), default=0.0)
+            yield replace(upload, begun=upload.begun - timedelta(days=days))
 
 
 class FakeController:
@@ -190,3 +196,87 @@ def test_trouble_is_no_failure_of_the_run(runs: Runs, caplog: pytest.LogCaptureF
     assert runs.collect(present) == 0
     assert "s3:DeleteObject" in caplog.text
     assert runs.names(place) == ALL
+
+
+# --- multipart uploads that a kill left open -------------------------------------------------------------------------
+
+
+class Uploads:
+    """Multipart uploads that somebody began, with a part each."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+        self._s3: Any = cast(Any, runs.store)._client
+        self.begun: dict[str, str] = {}
+
+    def begin(self, name: str, url: str, *, days: float, noted: Workspace | None = None, as_url: str = "") -> None:
+        """One by this name, so many days ago; `noted` is the run that noted it."""
+        bucket, key = parse_url(url)
+        upload_id = self._s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+        self._s3.upload_part(Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=1, Body=b"x")
+        self._runs.store.days[object_url(bucket, key)] = days
+        self.begun[upload_id] = name
+        if noted is not None:
+            noted.note_upload(upload_id, as_url or url)
+
+    @property
+    def open(self) -> set[str]:
+        places = (self._runs.deep_store, self._runs.root)
+        return {self.begun[upload.id] for place in places for upload in self._runs.store.open_uploads(place + "/")}
+
+
+@pytest.fixture
+def uploads(runs: Runs) -> Uploads:
+    return Uploads(runs)
+
+
+def test_uploads_that_a_run_has_noted_are_dropped_and_nobody_elses(runs: Runs, uploads: Uploads) -> None:
+    ended, young = runs.run("ended", 3), runs.run("young", 1)
+    at_work = runs.run("at work", 5, report=False)
+    deep = runs.deep_store
+    uploads.begin("ours", f"{deep}/a%20b%25", days=4, noted=ended)
+    uploads.begin("ours, in the workspace", ended.staged_url("t"), days=4)
+    uploads.begin("ours, begun just now", f"{deep}/rolled back", days=1, noted=ended)
+    uploads.begin("of a run that ended just now", f"{deep}/y", days=4, noted=young)
+    uploads.begin("of a run at work", f"{deep}/w", days=4, noted=at_work)
+    uploads.begin("of a run at work, in the workspace", at_work.staged_url("t"), days=4)
+    uploads.begin("an ingestion job's", f"{deep}/i", days=400)
+    uploads.begin("noted for another object", f"{deep}/o", days=400, noted=ended, as_url=f"{deep}/p")
+    uploads.begin("an ingestion job's, of the same segment", f"{deep}/a%20b%25", days=4)
+    present = runs.run("now", 0)
+    everything = uploads.open
+    runs.collect(present)
+    assert everything - uploads.open == {"ours", "ours, in the workspace"}
+    assert {name for name in runs.names(ended) if name.startswith("uploads/")} == set()
+    assert len([name for name in runs.names(at_work) if name.startswith("uploads/")]) == 1
+    runs.store.days["/young-"] = 3
+    runs.collect(present)
+    assert "of a run that ended just now" not in uploads.open
+    assert len(uploads.open) == len(everything) - 3
+
+
+def test_uploads_stay_where_staged_archives_do(runs: Runs, uploads: Uploads) -> None:
+    uploads.begin("ours", f"{runs.deep_store}/s", days=1000, noted=runs.run("old", 1000))
+    settings = runs.settings.model_copy(update={"keep_runs": None, "keep_backups": None, "keep_staged": None})
+    runs.collect(runs.run("now", 0), settings=settings)
+    assert uploads.open == {"ours"}
+
+
+def test_where_uploads_may_not_be_listed_the_rest_is_cleared(
+    runs: Runs, uploads: Uploads, caplog: pytest.LogCaptureFixture
+) -> None:
+    class FakeStoreThatListsNoUploads(FakeAgedStore):
+        """The real store with credentials that lack s3:ListBucketMultipartUploads."""
+
+        def open_uploads(self, prefix_url: str) -> Iterator[OpenUpload]:
+            raise DeepStoreAccessError("403: s3:ListBucketMultipartUploads")
+
+    caplog.set_level(logging.INFO)
+    place = runs.run("old", 1000)
+    uploads.begin("ours", f"{runs.deep_store}/s", days=1000, noted=place)
+    present = runs.run("now", 0)
+    runs.store.__class__ = FakeStoreThatListsNoUploads
+    assert runs.collect(present) == 7
+    assert "lifecycle rule" in caplog.text
+    runs.store.__class__ = FakeAgedStore
+    assert uploads.open == {"ours"}

@@ -1,21 +1,17 @@
 from __future__ import annotations
 
 import base64
-import datetime
-import ipaddress
 import json
 import ssl
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk import Connection
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from tests.network.certificates import Certificates
 
-from deep_store_sync.errors import ConfigError, PinotUnavailableError
+from deep_store_sync.errors import ConfigError, PinotTlsError
+from deep_store_sync.pinot.controller import ControllerClient
 from deep_store_sync_airflow.hooks import pinot_controller
 from deep_store_sync_airflow.hooks.pinot_controller import PinotControllerHook, read_connection
 
@@ -127,6 +123,16 @@ def test_the_test_button(connect: Callable[..., PinotControllerHook], controller
     assert "secret" not in message
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_that_is_not_pinots(
+    connect: Callable[..., PinotControllerHook], controller: Any, status: int
+) -> None:
+    controller.answers["/version"] = (status, {"message": "log in first"})
+    ok, message = connect(port=controller.port).test_connection()
+    assert not ok
+    assert "It was not Pinot that said so: is this a Pinot controller's own port" in message
+
+
 def test_the_test_button_with_nobody_there(connect: Callable[..., PinotControllerHook], controller: Any) -> None:
     hook = connect(port=controller.port)
     controller.close()
@@ -136,47 +142,6 @@ def test_the_test_button_with_nobody_there(connect: Callable[..., PinotControlle
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
-
-
-class Certificates:
-    """A certificate authority, a server certificate for 127.0.0.1 and a client certificate, as PEM files."""
-
-    def __init__(self, folder: Path) -> None:
-        self._ca_key = ec.generate_private_key(ec.SECP256R1())
-        self._ca_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test CA")])
-        self.ca = folder / "ca.pem"
-        self.ca.write_bytes(self._sign(self._ca_name, self._ca_key, ca=True))
-        self.server = self._pair(folder / "server")
-        self.client = self._pair(folder / "client")
-
-    def _pair(self, stem: Path) -> tuple[Path, Path]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, stem.name)])
-        cert_file, key_file = stem.with_suffix(".pem"), stem.with_suffix(".key")
-        cert_file.write_bytes(self._sign(name, key, ca=False))
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return cert_file, key_file
-
-    def _sign(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, ca: bool) -> bytes:
-        now = datetime.datetime.now(datetime.UTC)
-        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._ca_key.public_key())
-        certificate = (
-            x509.CertificateBuilder(self._ca_name, name, key.public_key(), x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(address, critical=False)
-            .add_extension(own, critical=False)
-            .add_extension(issuer, critical=False)
-            .sign(self._ca_key, hashes.SHA256())
-        )
-        return certificate.public_bytes(serialization.Encoding.PEM)
 
 
 @pytest.fixture(scope="module")
@@ -202,9 +167,20 @@ def test_own_ca(connect: Callable[..., PinotControllerHook], tls_controller: Any
 
 
 def test_an_unknown_ca_is_refused(connect: Callable[..., PinotControllerHook], tls_controller: Any) -> None:
-    with connect(port=tls_controller.port, schema="https").get_conn() as client, pytest.raises(PinotUnavailableError):
+    with connect(port=tls_controller.port, schema="https").get_conn() as client, pytest.raises(PinotTlsError):
         client.version()
     assert tls_controller.requests == []
+
+
+def test_what_no_second_try_mends_is_asked_once(tls_controller: Any) -> None:
+    def sleep(_: float) -> None:
+        raise AssertionError("it is asked again")
+
+    with (
+        ControllerClient(f"https://127.0.0.1:{tls_controller.port}", sleep=sleep) as client,
+        pytest.raises(PinotTlsError, match="the controller's certificate is not trusted"),
+    ):
+        client.version()
 
 
 @pytest.mark.parametrize("verify", [False, "false", "False"])

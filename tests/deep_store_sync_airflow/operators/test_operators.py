@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from airflow.sdk import Variable
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from tests.deep_store_sync_airflow.run_reports import DRY_RUN, REPORT
+from tests.deep_store_sync_airflow.run_reports import report as run_report
 
 from deep_store_sync import find, report
 from deep_store_sync.errors import ConfigError, PinotUnavailableError
@@ -21,6 +23,7 @@ from deep_store_sync.rebuilding import rebuild
 from deep_store_sync.settings import TableSync
 from deep_store_sync.upkeep import retention
 from deep_store_sync_airflow.operators import rebuild_segment
+from deep_store_sync_airflow.operators import report as report_step
 from deep_store_sync_airflow.operators.base import Batch
 from deep_store_sync_airflow.operators.find_stale_segments import FindStaleSegments
 from deep_store_sync_airflow.operators.rebuild_segment import RebuildSegment
@@ -34,6 +37,9 @@ FAKE_SERVICES = object()
 
 
 class FakeTaskInstance:
+    try_number = 1
+    max_tries = 3
+
     def __init__(self, **xcoms: Any) -> None:
         self.xcoms = xcoms
 
@@ -93,10 +99,14 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 
 def test_find(settings: TableSync, context: Any, fake: Fake) -> None:
-    found = SimpleNamespace(plan_url=PLAN, batches=(SimpleNamespace(id="b0001"), SimpleNamespace(id="b0002")))
+    batches = (SimpleNamespace(id="b0001"), SimpleNamespace(id="b0002"))
+    found = SimpleNamespace(plan_url=PLAN, batches=batches, names=("b0001: a … b", "b0002: c"))
     calls = fake(find, "find_stale_segments", found)
     got = FindStaleSegments(task_id="t", settings=settings).execute(context)
-    assert got == [{"id": "b0001", "plan": PLAN}, {"id": "b0002", "plan": PLAN}]
+    assert got == [
+        {"id": "b0001", "plan": PLAN, "name": "b0001: a … b"},
+        {"id": "b0002", "plan": PLAN, "name": "b0002: c"},
+    ]
     assert context["ti"].xcoms == {"plan": PLAN}
     ((services, request), options) = calls[0]
     assert services is FAKE_SERVICES
@@ -105,7 +115,7 @@ def test_find(settings: TableSync, context: Any, fake: Fake) -> None:
 
 
 def test_find_with_nothing_to_do_still_tells_the_plan(settings: TableSync, context: Any, fake: Fake) -> None:
-    fake(find, "find_stale_segments", SimpleNamespace(plan_url=PLAN, batches=()))
+    fake(find, "find_stale_segments", SimpleNamespace(plan_url=PLAN, batches=(), names=()))
     assert FindStaleSegments(task_id="t", settings=settings).execute(context) == []
     assert context["ti"].xcoms == {"plan": PLAN}
 
@@ -127,6 +137,25 @@ def test_rebuild(settings: TableSync, context: Any, fake: Fake) -> None:
     assert options["should_stop"]() is None
     operator.on_kill()
     assert options["should_stop"]() == "the task was cancelled"
+
+
+def test_a_batch_that_the_run_has_no_time_for_is_skipped(settings: TableSync, context: Any, fake: Fake) -> None:
+    fake(rebuild, "rebuild_batch", None)
+    with pytest.raises(AirflowSkipException, match="maxRunTime"):
+        RebuildSegment(task_id="t", settings=settings, batch=BATCH).execute(context)
+
+
+@pytest.mark.parametrize(("tries", "last"), [((1, 3), False), ((3, 3), False), ((4, 3), True), ((1, 0), True)])
+def test_the_core_is_told_whether_this_is_the_last_try(
+    settings: TableSync, context: Any, fake: Fake, tries: tuple[int, int], last: bool
+) -> None:
+    """As Airflow decides it: `max_tries` are those after the first one."""
+    context["ti"].try_number, context["ti"].max_tries = tries
+    rebuilt = fake(rebuild, "rebuild_batch", "s3://rebuilt")
+    published = fake(publish, "upload_and_refresh", "s3://published")
+    RebuildSegment(task_id="t", settings=settings, batch=BATCH).execute(context)
+    UploadAndRefresh(task_id="t", settings=settings, batch=BATCH, rebuilt="s3://rebuilt").execute(context)
+    assert [options["last_try"] for _, options in (*rebuilt, *published)] == [last, last]
 
 
 def test_the_kill_switch_stops_a_rebuild_that_is_under_way(
@@ -189,32 +218,39 @@ def test_stamp(settings: TableSync, context: Any, fake: Fake) -> None:
 
 def test_report(settings: TableSync, context: Any, fake: Fake) -> None:
     context["ti"].xcoms["plan"] = PLAN
-    calls = fake(report, "write_report", SimpleNamespace(url="s3://report", undone=()))
+    calls = fake(report, "write_report", REPORT)
     collected = fake(retention, "collect", None)
+    told = fake(report_step, "tell_asset", None)
     operator = WriteReport(task_id="t", settings=settings, plan_task_id="find_stale_segments")
-    assert operator.execute(context) == "s3://report"
+    assert operator.execute(context) == operator.report_url == REPORT.url
     assert calls[0][0] == collected[0][0] == (FAKE_SERVICES, PLAN)
+    assert context["ti"].xcoms["summary"].startswith("12 synced")
+    assert told[0][0] == (context, settings, RunRequest("r", force=True), REPORT)
 
 
 def test_a_dry_run_writes_no_report_and_removes_nothing(settings: TableSync, context: Any, fake: Fake) -> None:
     context["ti"].xcoms["plan"] = PLAN
-    fake(report, "write_report", SimpleNamespace(url=None, undone=()))
+    fake(report, "write_report", DRY_RUN)
     collected = fake(retention, "collect", None)
+    told = fake(report_step, "tell_asset", None)
     WriteReport(task_id="t", settings=settings, plan_task_id="find_stale_segments").execute(context)
-    assert collected == []
+    assert collected == told == []
+    assert context["ti"].xcoms["summary"] == "dry run: nothing to do"
 
 
 def test_report_fails_when_anything_was_left_undone(settings: TableSync, context: Any, fake: Fake) -> None:
     context["ti"].xcoms["plan"] = PLAN
     undone = tuple(f"segment {number} failed" for number in range(25))
-    fake(report, "write_report", SimpleNamespace(url="s3://report", undone=undone))
+    fake(report, "write_report", run_report(url="s3://report", undone=undone))
     fake(retention, "collect", None)
+    told = fake(report_step, "tell_asset", None)
     with pytest.raises(AirflowFailException) as error:
         WriteReport(task_id="t", settings=settings, plan_task_id="find_stale_segments").execute(context)
     lines = str(error.value).splitlines()
     assert lines[0] == "left undone:"
     assert lines[1] == "  segment 0 failed"
     assert lines[-2:] == ["  … and 5 more", "The whole report: s3://report"]
+    assert len(told) == 1
 
 
 def test_report_fails_without_a_plan(settings: TableSync, context: Any, fake: Fake) -> None:

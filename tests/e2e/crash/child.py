@@ -125,12 +125,17 @@ def _services(given: dict[str, Any]) -> Services:
 
 
 def _as_wanted(services: Services, job: dict[str, Any]) -> Services:
+    from tests.fake_copies import fake_conditional_copies
+
     from deep_store_sync.store.deep_store import DeepStore
 
     store = services.store
+    if job["whole_copies"]:
+        fake_conditional_copies(store._client)
     if job["multipart_threshold"] is not None:
         store = DeepStore(store._client, multipart_threshold=job["multipart_threshold"])
-    settings = services.settings.model_copy(update={"wave_segments": job["wave_segments"]})
+    changes = {name: job[name] for name in ("wave_segments", "publish_by")}
+    settings = services.settings.model_copy(update=changes)
     return dataclasses.replace(services, store=store, settings=settings)
 
 

@@ -31,7 +31,8 @@ class Scene:
 
     `before_publish` comes between rebuilding and publishing. `died_at`: an earlier run was killed before the first such
     point, long enough ago for what it left on the worker to be removed. `quiet`: objects are overwritten, and no server
-    hears of it.
+    hears of it. Archives are copied inside the store, part by part as the gateway does it, or `streamed`, or copied in
+    one request each, `whole`, by a fake store that honours the condition there.
     """
 
     name: str
@@ -41,9 +42,16 @@ class Scene:
     before_publish: Callable[[CrashTable], None] | None = None
     died_at: Callable[[str], bool] | None = None
     quiet: bool = False
+    streamed: bool = False
+    whole: bool = False
 
     def run(self) -> Run:
-        return Run(multipart_threshold=_PARTS if self.parts else None, wave_segments=self.wave_segments)
+        return Run(
+            multipart_threshold=_PARTS if self.parts else None,
+            wave_segments=self.wave_segments,
+            publish_by="stream" if self.streamed else "auto",
+            whole_copies=self.whole,
+        )
 
 
 def _tells_zookeeper(point: str) -> bool:
@@ -57,12 +65,16 @@ def _locks_its_folder(point: str) -> bool:
 SCENES = (
     Scene("stamped only", CrashTable.unstamped),
     Scene("refreshed, with a column written anew", CrashTable.all_stale),
-    Scene("published quietly, in parts", CrashTable.reloaded, parts=True, wave_segments=10, quiet=True),
+    # Leaves notes on uploads, as the one before it does, so that what removes them is passed time and again.
+    Scene("refreshed, streamed in parts", CrashTable.indexes_stale, parts=True, wave_segments=10, streamed=True),
+    # The archive is written once more for the CRC that is kept, so it is streamed. Not so after a quiet publish:
+    # the CRC that was kept then is the one of what is asked for now.
     Scene("reloaded after it was rebuilt", CrashTable.indexes_stale, before_publish=CrashTable.reload, quiet=True),
+    Scene("published quietly, by whole copies", CrashTable.reloaded, wave_segments=10, quiet=True, whole=True),
     Scene("servers made to take it", CrashTable.servers_behind),
     Scene("an earlier run's push finished", CrashTable.indexes_stale, died_at=_tells_zookeeper),
     Scene("an earlier run's folder removed", CrashTable.unstamped, died_at=_locks_its_folder),
-    Scene("refreshed, in parts", CrashTable.indexes_stale, parts=True, wave_segments=10),
+    Scene("refreshed, streamed", CrashTable.indexes_stale, wave_segments=10, streamed=True),
 )
 
 

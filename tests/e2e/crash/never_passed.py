@@ -52,13 +52,21 @@ EXCUSES = (
     Excuse("pinot/controller.py", "ControllerClient._started_ms", "", _AT_WORK),
     Excuse("pinot/controller.py", "ControllerClient.instance_admin_url", "_read /cluster/info", _TLS),
     Excuse("pinot/controller.py", "ControllerClient.instance_admin_url", "_read /zk/get", _TLS),
+    Excuse(
+        "pinot/controller.py", "ControllerClient.ideal_state", "_of_table", "after a reload of a lost segment: a read"
+    ),
+    Excuse("pinot/controller.py", "ControllerClient.stale", "_read", "of all segments, for people: a read"),
+    Excuse("pinot/controller.py", "ControllerClient.tables", "", "to find the tables that there are: a read"),
     Excuse("rebuilding/apply_method.py", "apply_method", "shutil.rmtree", _OTHER_CHANGES),
+    Excuse("rebuilding/local.py", "", "", "the command that rebuilds a segment on an operator's own disk"),
     Excuse("rebuilding/rebuild_segment.py", "_value_comparison.compare_with_original", "", _OTHER_CHANGES),
     Excuse("segment/archive.py", "metadata_archive", "", "an archive in memory"),
     Excuse("settings_reference.py", "", "", "the page of the documentation that is made from the source"),
     Excuse("store/deep_store.py", "DeepStore.create", "", "nothing of a sync writes so"),
-    Excuse("store/deep_store.py", "DeepStore._fetch", "truncate", "a download that was cut short, before the next try"),
-    Excuse("store/deep_store.py", "DeepStore.download", "unlink", "a download that has failed"),
+    Excuse(
+        "store/object_reads.py", "ObjectReads._fetch", "truncate", "a download that was cut short, before the next try"
+    ),
+    Excuse("store/object_reads.py", "ObjectReads.download", "unlink", "a download that has failed"),
 )
 
 

@@ -72,6 +72,8 @@ class Run:
     run_id: str = field(default_factory=lambda: f"crash-{uuid.uuid4().hex[:12]}")
     multipart_threshold: int | None = None
     wave_segments: int = 1
+    publish_by: str = "auto"
+    whole_copies: bool = False
     left: dict[str, Any] = field(default_factory=dict)
 
 
@@ -153,6 +155,8 @@ class Runs:
                 "notes": str(notes),
                 "multipart_threshold": run.multipart_threshold,
                 "wave_segments": run.wave_segments,
+                "publish_by": run.publish_by,
+                "whole_copies": run.whole_copies,
             }
         )
         pid = int(self._line())

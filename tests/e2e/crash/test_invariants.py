@@ -30,7 +30,8 @@ def table(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """Synced, with indexes."""
     with crash_table(sandbox, tmp_path_factory.mktemp("table")) as table:
         table.ask_for(indexes=True)
-        assert outcomes(table.sync.run()) == {Outcome.SYNCED}
+        # Not by copies, whose ETags tell more than the bytes: an object that is put back is to be the one it was.
+        assert outcomes(table.sync.with_settings(publish_by="stream").run()) == {Outcome.SYNCED}
         yield table
 
 

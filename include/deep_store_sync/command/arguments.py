@@ -1,0 +1,47 @@
+"""What the command lines of several commands have in common."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from deep_store_sync.command.tables import TABLES_VARIABLE
+
+Command = Callable[[argparse.Namespace, Mapping[str, str]], int]
+"""Runs with the options and the environment; returns the exit code."""
+
+
+def output_arguments() -> argparse.ArgumentParser:
+    """How a command tells what it has to tell."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="print JSON")
+    shared.add_argument("--verbose", action="store_true", help="tell on standard error what is being done")
+    return shared
+
+
+def table_arguments() -> argparse.ArgumentParser:
+    """Which table is meant."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--tables", type=Path, metavar="FOLDER", help=f"folder with the table files (default: ${TABLES_VARIABLE})"
+    )
+    shared.add_argument(
+        "--table", metavar="NAME", help="table with its type, as in its file (default: all that there are)"
+    )
+    return shared
+
+
+def segment_arguments() -> argparse.ArgumentParser:
+    """Which of its segments are."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--segment", action="append", default=[], metavar="GLOB", help="only segments like this one")
+    return shared
+
+
+def count(text: str) -> int:
+    """A number above zero."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("give a number above zero")
+    return number
