@@ -74,25 +74,27 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs(sandbox: Sandbox, toxiproxy: Toxiproxy) -> Iterator[Runs]:
+def runs(sandbox: Sandbox, toxiproxy: Toxiproxy) -> Runs:
     """Runs that stream archives to the deep store."""
-    yield from going_through(CELLS, sandbox, toxiproxy, publish_by="stream")
+    return going_through(CELLS, sandbox, toxiproxy, publish_by="stream")
 
 
 @pytest.fixture(scope="module")
-def copying_runs(sandbox: Sandbox, toxiproxy: Toxiproxy) -> Iterator[Runs]:
+def copying_runs(sandbox: Sandbox, toxiproxy: Toxiproxy) -> Runs:
     """Runs that copy them inside the store."""
     if sandbox.s3.kind != "versitygw":
         pytest.skip("needs versitygw: moto honours no condition on copies")
-    yield from going_through(COPY_CELLS, sandbox, toxiproxy, publish_by="auto")
+    return going_through(COPY_CELLS, sandbox, toxiproxy, publish_by="auto")
 
 
-def going_through(cells: Mapping[str, Cell], sandbox: Sandbox, toxiproxy: Toxiproxy, **changed: Any) -> Iterator[Runs]:
+def going_through(cells: Mapping[str, Cell], sandbox: Sandbox, toxiproxy: Toxiproxy, **changed: Any) -> Runs:
     """A segment for each call and fault. One run meets them all, since the connections of one are not another's."""
     client, bucket = sandbox.s3.client(), sandbox.s3.bucket
     with syncing(sandbox, MATRIX) as sync:
         client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         try:
+            for version in list(all_versions(client, bucket)):  # of a table of this name that was dropped
+                client.delete_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
             make_matrix(sync, cells)
             before = look(sync)
             sandbox.reset_downloads()
@@ -121,17 +123,20 @@ def going_through(cells: Mapping[str, Cell], sandbox: Sandbox, toxiproxy: Toxipr
             third = sync.with_settings(**settings).run()
             urls = {parse_url(str(record.url))[1]: record.name for record in sync.services.controller.segments(MATRIX)}
             versions = dict.fromkeys(cells, 0)
-            for page in client.get_paginator("list_object_versions").paginate(
-                Bucket=bucket, Prefix="deepstore/matrix/"
-            ):
-                for version in page.get("Versions", []):
-                    versions[urls[version["Key"]]] += 1
+            for version in all_versions(client, bucket):
+                versions[urls[version["Key"]]] += 1
             counts = sandbox.downloads(MATRIX)
             downloads = {server: {name: item.count for name, item in counts[server].items()} for server in counts}
-            yield Runs(before, first, between, second, after, third, look(sync), versions, downloads, befell)
+            return Runs(before, first, between, second, after, third, look(sync), versions, downloads, befell)
         finally:
             client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
             client.close()
+
+
+def all_versions(client: Any, bucket: str) -> Iterator[Any]:
+    """The versions of all objects of the table."""
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix="deepstore/matrix/"):
+        yield from page.get("Versions", [])
 
 
 def make_matrix(sync: Sync, cells: Mapping[str, Cell]) -> None:
