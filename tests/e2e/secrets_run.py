@@ -26,7 +26,10 @@ from deep_store_sync_airflow.operators.upload_and_refresh import UploadAndRefres
 
 
 class _Kept:
-    """What Airflow keeps of a run."""
+    """What Airflow keeps of a run. Nothing is tried again."""
+
+    try_number = 1
+    max_tries = 0
 
     def __init__(self) -> None:
         self.xcoms: dict[str, Any] = {}

@@ -125,5 +125,26 @@ def test_scenario(sync: Sync, case: Case) -> None:
     assert [sandbox.query(sql) for sql in QUERIES] == answers
 
 
+def test_a_change_that_is_taken_back_before_servers_had_it(sync: Sync) -> None:
+    """The object has the CRC again that ZooKeeper kept when it was published quietly: no server hears of the push."""
+    sandbox = sync.sandbox
+    sandbox.load_flights(months=[1])
+    config = sandbox.table_config(TABLE)
+    add_indexes(sandbox)
+    sandbox.reload(TABLE)
+    assert [row.mode for row in sync.run(force=True).values()] == [PublishMode.QUIET]
+    (before,) = sync.look().values()
+    sandbox.update_table_config(config)
+    sandbox.reset_downloads()
+    (row,) = sync.run().values()
+    (after,) = sync.look().values()
+    assert (row.outcome, after.crc) == (Outcome.SYNCED, before.crc)
+    assert before.indexes - after.indexes == NEW_INDEXES
+    assert set(row.proven) == set(sandbox.servers)
+    assert sync.downloads() == dict.fromkeys(sandbox.servers, 1)
+    assert all(answer.valid and not answer.stale for answer in sync.services.controller.stale(TABLE).values())
+    assert outcomes(sync.run()) == {Outcome.SKIPPED}
+
+
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -185,18 +185,19 @@ class WavePublisher:
     def _prove(self, items: Sequence[Item], published: Sequence[Published], now: _Now) -> list[Published]:
         """Wait until servers have taken what was refreshed, and make them take what only the deep store has."""
         replicas = {row.segment: row.replicas for row, _ in items}
+        ends = [(row, result, ended_as) for (row, result), ended_as in zip(items, published, strict=True)]
+        again = {row.segment for row, _, ended_as in ends if _refreshed(ended_as) and ended_as.new_crc == row.crc}
         refreshed = {
-            result.segment: result.new_crc
-            for result in published
-            if result.outcome is Outcome.SYNCED and result.mode is PublishMode.REFRESH
+            result.segment: result.new_crc for result in published if _refreshed(result) and result.segment not in again
         }
         proofs: Mapping[str, Proof] = {}
         if refreshed:
             proofs = self._watch.wait_loaded(refreshed, replicas, force=self._force_download)
         behind = [
             row
-            for (row, result), ended_as in zip(items, published, strict=True)
-            if ended_as.outcome is not Outcome.DEFERRED and _servers_behind(row, result, now.table_config)
+            for row, result, ended_as in ends
+            if row.segment in again
+            or (ended_as.outcome is Outcome.STAMPED and _servers_behind(row, result, now.table_config))
         ]
         taken = make_servers_take(
             self.services,
@@ -221,6 +222,15 @@ class WavePublisher:
 
     def _force_download(self, segment: str) -> None:
         force_download(self.services, self.plan.table, segment, self.log)
+
+
+def _refreshed(published: Published) -> bool:
+    """Whether servers are to take it by its new CRC.
+
+    The CRC may be the one that ZooKeeper has all the same: an index came, was published quietly, and is gone again.
+    Then no server hears of the push, and its CRC proves nothing.
+    """
+    return published.outcome is Outcome.SYNCED and published.mode is PublishMode.REFRESH
 
 
 def _servers_behind(row: PlannedSegment, result: RebuildResult, table_config: Mapping[str, Any]) -> bool:

@@ -67,10 +67,9 @@ SCENES = (
     Scene("refreshed, with a column written anew", CrashTable.all_stale),
     # Leaves notes on uploads, as the one before it does, so that what removes them is passed time and again.
     Scene("refreshed, streamed in parts", CrashTable.indexes_stale, parts=True, wave_segments=10, streamed=True),
-    # The archive is written once more for the CRC that is kept, so it is streamed. Not so after a quiet publish:
-    # the CRC that was kept then is the one of what is asked for now.
-    Scene("reloaded after it was rebuilt", CrashTable.indexes_stale, before_publish=CrashTable.reload, quiet=True),
     Scene("published quietly, by whole copies", CrashTable.reloaded, wave_segments=10, quiet=True, whole=True),
+    # The CRC that was kept before is the one of what is asked for now: no archive is written once more for another one.
+    Scene("reloaded after it was rebuilt", CrashTable.indexes_stale, before_publish=CrashTable.reload, quiet=True),
     Scene("servers made to take it", CrashTable.servers_behind),
     Scene("an earlier run's push finished", CrashTable.indexes_stale, died_at=_tells_zookeeper),
     Scene("an earlier run's folder removed", CrashTable.unstamped, died_at=_locks_its_folder),
