@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 import traceback
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +36,14 @@ class _Kept:
         self.xcoms: dict[str, Any] = {}
         self.rendered: list[Any] = []
         self.errors: list[str] = []
+
+    def add(self, asset: Any, extra: Any) -> None:
+        """An asset event."""
+        self.xcoms[f"event of {asset.name}"] = extra
+
+    def set(self, key: str, value: Any) -> None:
+        """Of the state of an asset."""
+        self.xcoms[f"state {key}"] = value
 
     def xcom_push(self, *, key: str, value: Any) -> None:
         self.xcoms[key] = value
@@ -64,6 +73,8 @@ def main() -> None:
         "run_id": "manual__secrets",
         "params": params,
         "dag_run": SimpleNamespace(run_type="manual", conf={}),
+        "outlet_events": defaultdict(lambda: kept),
+        "asset_state_store": defaultdict(lambda: kept),
     }
     for batch in kept.run(FindStaleSegments(task_id="find_stale_segments", settings=settings), context) or []:
         rebuilt = kept.run(RebuildSegment(task_id="rebuild", settings=settings, batch=batch), context)
