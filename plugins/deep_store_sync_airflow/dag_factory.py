@@ -120,7 +120,7 @@ def build_dag(settings: TableSync, **options: Any) -> DAG:
         catchup=False,
         max_active_runs=1,
         params=run_params(),
-        tags=[*TAGS, settings.table],
+        tags=[*TAGS, settings.table[:100]],  # Airflow refuses longer ones, with all DAGs of the file
         # What comes later goes first: what was rebuilt is published before more is rebuilt and staged.
         default_args={**_tries(settings), "weight_rule": "upstream"},
         **options,
