@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from html import unescape
 from typing import TYPE_CHECKING, Any, overload
-from urllib.parse import unquote
+from urllib.parse import unquote_plus
 
 from botocore import handlers
 from botocore.parsers import ResponseParserError
@@ -67,7 +67,8 @@ class Entries(Sequence[dict[str, Any]]):
             raise ResponseParserError(f"an entry of a listing: {error}") from error
 
     def _key(self, text: str) -> str:
-        return unquote(_text(text)) if self._encoded else _text(text)
+        # Some stores write a blank as a plus sign, and a plus sign as %2B: botocore reads keys so.
+        return unquote_plus(_text(text)) if self._encoded else _text(text)
 
 
 def _between(text: str, start: str, end: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deep_store_sync.store.deep_store import DeepStore, parse_url
-from deep_store_sync.store.fast_listing import _read, read_listings_fast
+from deep_store_sync.store.fast_listing import Entries, _read, read_listings_fast
 from pinot_sandbox.gateway import S3Gateway
 
 NAMES = ["a", "a b", "a+b", "a%20b", "é/ü&<>\"'", "z" * 200, "below/deep/er"]
@@ -44,6 +44,12 @@ def test_listings_are_the_same(either: S3Gateway) -> None:
     assert {folder["Prefix"] for folder in folders} == {"fast-listing/é/", "fast-listing/below/"}
     with pytest.raises(fast.exceptions.NoSuchBucket):
         fast.list_objects_v2(Bucket="no-such-bucket")
+
+
+def test_a_blank_that_is_written_as_a_plus_sign() -> None:
+    entries = Entries(["<Key>a+b%2Bc%20d</Key><ETag>e</ETag>"], encoded=True)
+    assert (entries.keys, entries[0]["Key"]) == (["a b+c d"], "a b+c d")
+    assert Entries(["<Key>a+b%2Bc</Key><ETag>e</ETag>"], encoded=False).keys == ["a+b%2Bc"]
 
 
 def test_etags_of_a_range_of_keys(store: DeepStore, prefix: str) -> None:
