@@ -92,10 +92,10 @@ def measure(
 
 
 @contextmanager
-def running(scenario: Scenario) -> Iterator[str]:
-    """A simulated controller in a process of its own; gives its URL."""
+def running(scenario: Scenario, simulated: str = "simulated_controller") -> Iterator[str]:
+    """A simulated controller, or cluster, in a process of its own; gives its controller's URL."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.simulated_controller", json.dumps(asdict(scenario))],
+        [sys.executable, "-m", f"tests.benchmarks.{simulated}", json.dumps(asdict(scenario))],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
     assert process.stdin

@@ -13,13 +13,12 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.measure import ROOT
+from tests.benchmarks.plan import running
 from tests.benchmarks.run import write_row
 from tests.benchmarks.simulated_controller import Scenario
 
@@ -52,7 +51,7 @@ def main() -> None:
 
 
 def measure(gateway: S3Gateway, scenario: Scenario) -> dict[str, Any]:
-    with running(scenario) as url:
+    with running(scenario, "simulated_cluster") as url:
         job = {"controller": url, "gateway": asdict(gateway), "scenario": asdict(scenario), "waves": WAVES,
                "wave_segments": WAVE_SEGMENTS}  # fmt: skip
         done = subprocess.run(
@@ -78,23 +77,6 @@ def measure(gateway: S3Gateway, scenario: Scenario) -> dict[str, Any]:
         "calls_a_segment": round((pushes + per_segment) / (WAVES * WAVE_SEGMENTS), 1),
         "server_calls_a_wave": round(crcs / WAVES, 1),
     }
-
-
-@contextmanager
-def running(scenario: Scenario) -> Iterator[str]:
-    """A simulated cluster in a process of its own; gives its controller's URL."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.simulated_cluster", json.dumps(asdict(scenario))],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-    )  # fmt: skip
-    assert process.stdin
-    assert process.stdout
-    try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-    finally:
-        process.stdin.close()
-        process.wait(30)
-        process.stdout.close()
 
 
 if __name__ == "__main__":
