@@ -21,7 +21,7 @@ from tests.benchmarks.run import write_row
 from deep_store_sync.model import Action, CopyBy, PlannedSegment, RebuildResult, Rebuilt, Servers, StampState
 from deep_store_sync.publishing.publish_segment import SegmentPublisher
 from deep_store_sync.services import Services
-from deep_store_sync.settings import EngineSettings, TableSync
+from deep_store_sync.settings import TableSync
 from deep_store_sync.store.deep_store import DeepStore
 from deep_store_sync.store.object_mark import ObjectMark
 from deep_store_sync.workspace import Workspace
@@ -86,11 +86,10 @@ def publish(
         table="bench_OFFLINE",
         deep_store_prefixes=(f"{root}/segments",),
         workspace=f"{root}/work",
-        engine=EngineSettings(workdir=workdir),
     )
     services = Services(cast(Any, None), cast(Any, None), store, settings)
     workspace = Workspace(store, f"{root}/work/runs/1")
-    publisher = SegmentPublisher(services, workspace, "run", logging.getLogger("benchmark"), copies=copies)
+    publisher = SegmentPublisher(services, workspace, "run", logging.getLogger("benchmark"), workdir, copies=copies)
     staged = []
     for number in range(SEGMENTS):
         segment, url = f"s{number}", f"{root}/segments/s{number}"

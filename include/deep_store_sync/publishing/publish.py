@@ -17,6 +17,7 @@ from deep_store_sync.publishing.outcomes import Item, ended
 from deep_store_sync.publishing.wave import WavePublisher
 from deep_store_sync.services import Services
 from deep_store_sync.spoken import spoken_pace
+from deep_store_sync.workdir import work_folder
 from deep_store_sync.workspace import Workspace
 
 _ENDED: Mapping[Rebuilt, Outcome] = {
@@ -92,8 +93,11 @@ def upload_and_refresh(
         ended_so_far = {result.segment for result in results}
         return [row.segment for row in rows if row.segment not in ended_so_far]
 
-    with failures.counting(unfinished, last_try=last_try):
-        publisher = WavePublisher(services, workspace, plan, batch_id, log)
+    with (
+        failures.counting(unfinished, last_try=last_try),
+        work_folder(services.settings.engine.workdir, log) as folder,
+    ):
+        publisher = WavePublisher(services, workspace, plan, batch_id, folder, log)
         of_name = {row.segment: row for row in rows}
         results += publisher.only_stamp(in_sync, should_stop)
         for outcome in results:

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 
 from deep_store_sync import clock
@@ -28,7 +30,6 @@ from deep_store_sync.services import Services
 from deep_store_sync.stamp import RUN_KEY, read_stamp, stamp_map
 from deep_store_sync.store.deep_store import ObjectInfo
 from deep_store_sync.store.object_mark import ObjectMark, read_mark, unmarked
-from deep_store_sync.workdir import work_folder
 from deep_store_sync.workspace import Workspace
 
 
@@ -46,12 +47,17 @@ class Written:
 
 @dataclass(slots=True)
 class SegmentPublisher:
-    """Publishes and stamps segments of one run. `copies` are the ways in which the store copies over objects."""
+    """Publishes and stamps segments of one run.
+
+    `copies` are the ways in which the store copies over objects. What passes through this machine does so in `folder`,
+    which whoever only stamps has no need of.
+    """
 
     services: Services
     workspace: Workspace
     run_id: str
     log: logging.Logger
+    folder: Path | None = None
     sleep: Callable[[float], None] = time.sleep
     copies: Collection[CopyBy] = ()
     _writes: SegmentWrites = field(init=False)
@@ -169,8 +175,8 @@ class SegmentPublisher:
     def _stream(
         self, row: PlannedSegment, rebuilt: RebuildResult, before: ObjectInfo, metadata: Mapping[str, str], crc: int
     ) -> tuple[str, int]:
-        with work_folder(self.services.settings.engine.workdir, self.log) as folder:
-            archive = folder / "segment.tar"
+        with TemporaryDirectory(dir=self.folder) as folder:
+            archive = Path(folder, "segment.tar")
             staged = self.services.store.download(
                 rebuilt.staged_url or "", archive, if_match=rebuilt.staged_etag or None
             )
@@ -179,7 +185,7 @@ class SegmentPublisher:
                     f"{rebuilt.staged_url} has {staged.size} bytes, {rebuilt.staged_bytes} were staged: sync again"
                 )
             if rebuilt.staged_crc != crc:
-                repacked = folder / "repacked.tar"
+                repacked = archive.with_name("repacked.tar")
                 rewrite_creation_meta(archive, repacked, CreationMeta(crc, rebuilt.creation_ms, rebuilt.data_crc))
                 archive = repacked
             etag = self._writes.overwrite(row.segment, row.url, archive, before=before, metadata=metadata)
@@ -211,8 +217,8 @@ class SegmentPublisher:
                 raise LostRaceError("another object")
             if note is None:
                 raise BackupError("there is no backup of it")
-            with work_folder(self.services.settings.engine.workdir, self.log) as folder:
-                original = fetch_original(self.services.store, note, folder / "segment.tar")
+            with TemporaryDirectory(dir=self.folder) as folder:
+                original = fetch_original(self.services.store, note, Path(folder, "segment.tar"))
                 put_back(self._writes, note, original, now, crc=row.crc)
         except BackupError as error:
             return f"The rebuilt object stays ({error}): the next run pushes it again"

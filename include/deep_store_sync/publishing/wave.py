@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from deep_store_sync.decide import keys_expire, server_state
@@ -69,12 +70,13 @@ class _Now:
 
 @dataclass(slots=True)
 class WavePublisher:
-    """Publishes the waves of one batch."""
+    """Publishes the waves of one batch. Archives that pass through this machine do so in `folder`."""
 
     services: Services
     workspace: Workspace
     plan: Plan
     batch: str
+    folder: Path
     log: logging.Logger
     _watch: ServerWatch = field(init=False)
     _words: ServerWords = field(init=False)
@@ -92,7 +94,7 @@ class WavePublisher:
         self._words = ServerWords(self.services, self.plan.table, frozenset(row.segment for row in self.plan.segments))
         copies = self.plan.copies if self.services.settings.publish_by == "auto" else ()
         self._publisher = SegmentPublisher(
-            self.services, self.workspace, self.plan.request.run_id, self.log, copies=copies
+            self.services, self.workspace, self.plan.request.run_id, self.log, self.folder, copies=copies
         )
 
     def only_stamp(self, items: Sequence[Item], should_stop: Callable[[], str | None]) -> list[Published]:

@@ -12,7 +12,7 @@ from deep_store_sync.errors import DeepStoreSyncError
 from deep_store_sync.model import RebuildResult, Rebuilt
 from deep_store_sync.publishing.publish_segment import SegmentPublisher
 from deep_store_sync.services import Services
-from deep_store_sync.settings import EngineSettings, TableSync
+from deep_store_sync.settings import TableSync
 from deep_store_sync.store.deep_store import DeepStore, ObjectInfo
 from deep_store_sync.store.object_mark import ObjectMark
 from deep_store_sync.workspace import Workspace
@@ -37,11 +37,11 @@ def test_it_works_in_the_work_folder_and_leaves_nothing_there(gateway: S3Gateway
         table="flights_OFFLINE",
         deep_store_prefixes=(f"{prefix}/segments",),
         workspace=f"{prefix}/work",
-        engine=EngineSettings(workdir=tmp_path / "work"),
     )
     services = Services(cast("Any", None), cast("Any", None), store, settings)
     workspace = Workspace.for_run(store, f"{prefix}/work", settings.table, "run", 1)
-    publisher = SegmentPublisher(services, workspace, "run", LOG)
+    (tmp_path / "work").mkdir()
+    publisher = SegmentPublisher(services, workspace, "run", LOG, tmp_path / "work")
     store.write_workspace(staged := workspace.staged_url("s"), b"cut short")
     rebuilt = RebuildResult("s", Rebuilt.CHANGED, crc=1, staged_url=staged, staged_bytes=10)
     row, before = cast("Any", None), ObjectInfo(f"{prefix}/segments/s", "etag", 3)
