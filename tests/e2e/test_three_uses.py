@@ -14,13 +14,16 @@ import psutil
 import pytest
 import yaml
 from tests.deep_store_sync_airflow.statsd_server import StatsdServer
-from tests.e2e.kit import NEW_INDEXES, TABLE, Sync, add_indexes
+from tests.e2e.kit import LOG, NEW_INDEXES, TABLE, Sync, add_indexes
+from tests.polling import until
 
-from deep_store_sync.model import Outcome, PublishMode
+from deep_store_sync.model import Outcome, PublishMode, StampState
+from deep_store_sync.upkeep.verify_table import verify_table
 from deep_store_sync.workspace import Workspace
 from pinot_sandbox import Sandbox, flights
-from pinot_sandbox.demo_stage import connections, without_proxy
+from pinot_sandbox.demo_stage import connections
 from pinot_sandbox.live_airflow import LiveAirflow
+from pinot_sandbox.shell import without_proxy
 
 DAG = f"deep_store_sync__{TABLE}"
 MONTHS = [1, 2, 3]
@@ -49,6 +52,7 @@ def airflow(sandbox: Sandbox, statsd: StatsdServer, tmp_path_factory: pytest.Tem
         "deepStorePrefixes": [sandbox.deep_store_url],
         "workspace": f"s3://{sandbox.s3.bucket}/three-uses",
         "batchSegments": 2,
+        "waveSegments": 1,
         "proofTimeout": "60s",
         "engine": {"jars": str(sandbox.jars_dir), "workdir": str(folder / "work"), "maxGrowth": 1000000},
     }
@@ -249,6 +253,9 @@ def test_tables_that_come_and_go_have_a_dag_without_a_deploy(airflow: LiveAirflo
         assert airflow.wait_for_run(discover, run, 120) == "success"
         airflow.wait_until("both have a DAG", lambda: dags <= airflow.dag_ids(), 60)
         assert json.loads(api(airflow, "/variables/deep_store_sync_tables__others")["value"]) == tables
+        # What would stay, should the variable not be looked up.
+        kept = airflow.home / "deep-store-sync" / "deep_store_sync_tables__others.json"
+        assert json.loads(kept.read_text()) == tables
         assert not any(api(airflow, f"/dags/{dag}")["is_paused"] for dag in dags)
         found = "deep_store_sync__found_a_OFFLINE"
         assert airflow._api
@@ -294,3 +301,51 @@ def test_a_task_that_is_marked_failed_while_it_rebuilds_leaves_nothing_on_the_wo
         assert airflow.wait_for_run(DAG, each, 300) == ("failed" if each == run else "success")
     assert "the task was cancelled" in airflow.task_log(DAG, run, "batch.rebuild_segment", map_index=0)
     assert [view.etag for view in sync.look().values()] == before
+
+
+def test_a_task_that_is_killed_while_it_publishes_does_not_block_the_next_run(airflow: LiveAirflow, sync: Sync) -> None:
+    sandbox, publish = sync.sandbox, "batch.upload_and_refresh"
+    sandbox.load_flights(months=[1, 2])  # one batch, of two waves
+    answer = sandbox.query("select count(*), sum(distance) from flights")
+    add_indexes(sandbox)
+    urls = [str(record.url) for record in sync.services.controller.segments(TABLE)]
+
+    def etags() -> list[str]:
+        return [sync.services.store.head(url).etag for url in urls]
+
+    def at_it() -> list[tuple[str, int]]:
+        return [
+            (run["dag_run_id"], task["pid"])
+            for run in airflow.dag_runs(DAG)
+            for task in airflow.task_instances(DAG, run["dag_run_id"])
+            if (task["task_id"], task["state"]) == (publish, "running") and task["pid"]
+        ]
+
+    before = etags()
+    airflow.unpause(DAG)
+    airflow.trigger(DAG, {"forceReload": True})
+    airflow.wait_until("a batch is about to be published", lambda: bool(at_it()), 300)
+    ((run, pid),) = at_it()
+    until(lambda: etags() != before)
+    psutil.Process(pid).kill()
+    assert len(set(before) & set(etags())) == 1  # the other one was not begun
+    assert sandbox.query("select count(*), sum(distance) from flights") == answer
+
+    # Airflow sees it, and would try again. Somebody does not wait for that.
+    airflow.wait_until("it is dead", lambda: airflow.task_states(DAG, run)[f"{publish}[0]"] == "up_for_retry", 60)
+    assert "Process terminated by signal" in airflow.task_log(DAG, run, publish, map_index=0)
+    airflow.mark(DAG, run, publish, "failed", map_index=0)
+    assert airflow.wait_for_run(DAG, run, 120) == "failed"
+
+    waiting = [run["dag_run_id"] for run in airflow.dag_runs(DAG) if run["state"] in ("queued", "running")]
+    for following in waiting or [airflow.trigger(DAG, {"forceReload": True})]:
+        assert airflow.wait_for_run(DAG, following, 300) == "success"
+    assert set(etags()).isdisjoint(before)
+    assert all(view.indexes >= NEW_INDEXES for view in sync.look().values())
+    check = verify_table(sync.services, log=LOG)
+    assert check.true
+    assert {row.stamp for row in check.segments} == {StampState.CURRENT}
+    crcs = {record.name: record.crc for record in sync.services.controller.segments(TABLE)}
+    for server in sandbox.servers:
+        assert sync.services.servers.segment_crcs(sandbox.server_admin_url(server), TABLE) == crcs
+    assert sandbox.query("select count(*), sum(distance) from flights") == answer

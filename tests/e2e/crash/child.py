@@ -4,6 +4,7 @@ It reads lines of JSON: first the services, then jobs. For each job it writes th
 ended. A job is a run, or some steps of one, as `tests.e2e.kit.Sync.run` goes through them, with the removal of what
 older runs left at the end, as the last task of the DAG does. Steps of a run may be in several jobs, as the tasks of a
 DAG are in several processes: what one has left for the next comes with the job, and what this one leaves is noted.
+Commands that an operator gives after a run are steps as well.
 """
 
 from __future__ import annotations
@@ -70,6 +71,23 @@ class Steps:
         self.left |= {"outcomes": dict(report.counts), "undone": list(report.undone), "quiet": report.quiet}
         collect(self._services, self.left["plan"], log=LOG)
 
+    def rollback(self) -> None:
+        from deep_store_sync.upkeep.rollback import roll_back
+
+        result = roll_back(self._services, self._run_id, log=LOG)
+        assert result is not None
+        self.left["said"] = sorted({row.outcome for row in result.segments})
+
+    def unstamp(self) -> None:
+        from deep_store_sync.upkeep.unstamp import unstamp
+
+        self.left["said"] = sorted({row.outcome for row in unstamp(self._services, log=LOG)})
+
+    def verify(self) -> None:
+        from deep_store_sync.upkeep.verify_table import verify_table
+
+        self.left["said"] = sorted({row.verdict for row in verify_table(self._services, log=LOG).segments})
+
     def _each(self, name: str, step: Callable[[str, str], str]) -> None:
         self.left[name] = {batch: step(self.left["plan"], batch) for batch in self.left["batches"]}
 
@@ -135,6 +153,8 @@ def _as_wanted(services: Services, job: dict[str, Any]) -> Services:
     if job["multipart_threshold"] is not None:
         store = DeepStore(store._client, multipart_threshold=job["multipart_threshold"])
     changes = {name: job[name] for name in ("wave_segments", "publish_by")}
+    if job["forgets"]:
+        changes["keep_runs"] = services.settings.keep_backups
     settings = services.settings.model_copy(update=changes)
     return dataclasses.replace(services, store=store, settings=settings)
 
@@ -148,7 +168,10 @@ def _import_everything() -> None:
     import deep_store_sync.publishing.stamping
     import deep_store_sync.rebuilding.rebuild
     import deep_store_sync.report
-    import deep_store_sync.upkeep.retention  # noqa: F401
+    import deep_store_sync.upkeep.retention
+    import deep_store_sync.upkeep.rollback
+    import deep_store_sync.upkeep.unstamp
+    import deep_store_sync.upkeep.verify_table  # noqa: F401
 
     pyarrow.array([1])
 

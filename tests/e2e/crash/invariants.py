@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.e2e.crash.segment_view import DamagedError, SegmentView, read_archive
-from tests.e2e.crash.table import INDEXES, CrashTable, Shape
+from tests.e2e.crash.table import CrashTable, Shape
 from tests.e2e.kit import LOG
 
 from deep_store_sync.errors import DeepStoreSyncError
@@ -28,10 +28,12 @@ def problems(table: CrashTable) -> list[str]:
 
 def problems_after_run(table: CrashTable) -> list[str]:
     """What is wrong now that a run has come to its end, and nothing was killed since it began."""
-    found = [*_segments(table, ended=True), *_queries(table), *_servers(table)]
-    checked = verify_table(table.sync.services, log=LOG).segments
-    found += [f"{row.segment}: verify says {row.message}" for row in checked if row.verdict is not Verdict.TRUE]
-    return found
+    return [*_segments(table, ended=True), *_queries(table), *_at_rest(table)]
+
+
+def problems_after_command(table: CrashTable) -> list[str]:
+    """What is wrong now that a command has come to its end, after a run has."""
+    return [*_segments(table, ended=False), *_queries(table), *_at_rest(table)]
 
 
 def leftovers(work: Path, temporary: Path) -> list[str]:
@@ -112,8 +114,7 @@ def _stamp(
 
 
 def _fits(view: SegmentView, shape: Shape) -> bool:
-    indexes = INDEXES if shape.indexes else frozenset()
-    return view.indexes == indexes and view.types["extra"] == ("LONG" if shape.wide else "INT")
+    return view.indexes == shape.indexes and view.types["extra"] == ("LONG" if shape.wide else "INT")
 
 
 def _queries(table: CrashTable) -> Iterator[str]:
@@ -121,8 +122,11 @@ def _queries(table: CrashTable) -> Iterator[str]:
         yield f"queries answer {answers}, before it was {table.answers}"
 
 
-def _servers(table: CrashTable) -> Iterator[str]:
+def _at_rest(table: CrashTable) -> Iterator[str]:
     sync = table.sync
+    for row in verify_table(sync.services, log=LOG).segments:
+        if row.verdict is not Verdict.TRUE:
+            yield f"{row.segment}: verify says {row.message}"
     crcs = {record.name: record.crc for record in sync.services.controller.segments(sync.table)}
     for server in sync.sandbox.servers:
         served = sync.services.servers.segment_crcs(sync.sandbox.server_admin_url(server), sync.table)

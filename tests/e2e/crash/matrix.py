@@ -1,4 +1,4 @@
-"""The crash matrix: scenes that runs are killed in, and two ways to kill in all of their points.
+"""The crash matrix: two ways to kill runs at all points that they pass in a scene.
 
 The *chain* goes through a run step by step. In each, the process is killed at one point, and the step is begun anew by
 another process, as a task that is tried again, which is killed at the next point, and so on to the end of the step.
@@ -8,73 +8,19 @@ The *long way* gives each kill a scene of its own: a run is killed there, and a 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tests.e2e.crash import invariants
 from tests.e2e.crash.points import Site, all_sites
 from tests.e2e.crash.runs import STEPS, Ended, Kill, Run, Runs, passed_sites
+from tests.e2e.crash.scenes import SCENES, Scene
 from tests.e2e.crash.table import CrashTable
 
 from deep_store_sync.workspace import Workspace
 
 Tell = Callable[[str], None]
 WHEN = ("before", "after")
-
-# Above this many bytes objects are written and copied in parts, in scenes that ask for it. Each has one part then.
-_PARTS = 1024
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What a run finds, and what happens while it is under way.
-
-    `before_publish` comes between rebuilding and publishing. `died_at`: an earlier run was killed before the first such
-    point, long enough ago for what it left on the worker to be removed. `quiet`: objects are overwritten, and no server
-    hears of it. Archives are copied inside the store, part by part as the gateway does it, or `streamed`, or copied in
-    one request each, `whole`, by a fake store that honours the condition there.
-    """
-
-    name: str
-    prepare: Callable[[CrashTable], None]
-    parts: bool = False
-    wave_segments: int = 1
-    before_publish: Callable[[CrashTable], None] | None = None
-    died_at: Callable[[str], bool] | None = None
-    quiet: bool = False
-    streamed: bool = False
-    whole: bool = False
-
-    def run(self) -> Run:
-        return Run(
-            multipart_threshold=_PARTS if self.parts else None,
-            wave_segments=self.wave_segments,
-            publish_by="stream" if self.streamed else "auto",
-            whole_copies=self.whole,
-        )
-
-
-def _tells_zookeeper(point: str) -> bool:
-    return "push.py:push_metadata" in point and "wave.py" in point
-
-
-def _locks_its_folder(point: str) -> bool:
-    return point.startswith("open < workdir.py:work_folder")
-
-
-SCENES = (
-    Scene("stamped only", CrashTable.unstamped),
-    Scene("refreshed, with a column written anew", CrashTable.all_stale),
-    # Leaves notes on uploads, as the one before it does, so that what removes them is passed time and again.
-    Scene("refreshed, streamed in parts", CrashTable.indexes_stale, parts=True, wave_segments=10, streamed=True),
-    Scene("published quietly, by whole copies", CrashTable.reloaded, wave_segments=10, quiet=True, whole=True),
-    # The CRC that was kept before is the one of what is asked for now: no archive is written once more for another one.
-    Scene("reloaded after it was rebuilt", CrashTable.indexes_stale, before_publish=CrashTable.reload, quiet=True),
-    Scene("servers made to take it", CrashTable.servers_behind),
-    Scene("an earlier run's push finished", CrashTable.indexes_stale, died_at=_tells_zookeeper),
-    Scene("an earlier run's folder removed", CrashTable.unstamped, died_at=_locks_its_folder),
-    Scene("refreshed, streamed", CrashTable.indexes_stale, wave_segments=10, streamed=True),
-)
 
 
 @dataclass
@@ -91,15 +37,17 @@ class Matrix:
     """Points where processes were killed: before, after or both."""
     kills: Counter[str] = field(default_factory=Counter)
     done: list[str] = field(default_factory=list)
-    """Names of the scenes that were gone through."""
+    """Names of the scenes, and of commands, that were gone through."""
 
     # --- the scenes --------------------------------------------------------------------------------------------------
 
     def set(self, scene: Scene) -> None:
         """Have the table as the scene wants it."""
+        if scene.forgets:
+            self.forget_dead_runs()
         scene.prepare(self.table)
         if scene.died_at is not None:
-            self._kill(Run(), STEPS, Kill(next(filter(scene.died_at, self.passed)), "before"))
+            self.kill(Run(), STEPS, Kill(next(filter(scene.died_at, self.passed)), scene.died))
             invariants.age(self.runs.work, self.runs.temporary)
 
     def finish(self, scene: Scene) -> None:
@@ -109,9 +57,10 @@ class Matrix:
     def record(self, scene: Scene) -> dict[str, list[str]]:
         """Let a run come to its end; returns the points that it passed, by step."""
         self.set(scene)
-        run = scene.run()
+        run, crcs = scene.run(), self._crcs()
         ended = self._to_the_end(scene, run)
         assert (run.left["quiet"] > 0) == scene.quiet, run.left
+        assert not (scene.quiet or scene.same_crcs) or self._crcs() == crcs
         self.passed |= dict.fromkeys(ended.points)
         return ended.passed
 
@@ -132,18 +81,7 @@ class Matrix:
         for step in STEPS:
             if step == "publish" and scene.before_publish:
                 scene.before_publish(self.table)
-            kills, seen, done = deque((kill, True) for kill in todo[step]), set(self.passed), False
-            while kills:
-                kill, expected = kills.popleft()
-                ended = self._kill(run, [step], kill, must=False)
-                done = not ended.killed
-                if done and expected:
-                    missed.append(kill)
-                new = [point for point in ended.points if point not in seen]
-                kills.extendleft((kill, False) for kill in reversed(list(self._kills_of(new, both=both))))
-                seen.update(new)
-            if not done:
-                self._finish(run, [step])
+            missed += self.time_and_again(run, step, todo[step], lambda new: self._kills_of(new, both=both))
         self._right(run, scene.name)
         for kill in missed:
             self.kill_and_run_again(scene, kill)
@@ -151,6 +89,32 @@ class Matrix:
         self._runs_in_a_row(scene, [kill for kill in published if kill not in missed])
         count = sum(self.kills.values()) - before
         self.tell(f"{scene.name}: {count} kills, {len(published)} of them of whole runs")
+
+    def time_and_again(
+        self,
+        run: Run,
+        step: str,
+        kills: Sequence[Kill],
+        of_new: Callable[[Sequence[str]], Iterable[Kill]],
+        known: Iterable[str] = (),
+    ) -> list[Kill]:
+        """Kill a step, try it again, kill that, and so on, and let the last one be; returns the kills that did not come
+        about. Points that nobody has known before are killed at as they come, `of_new` says how.
+        """
+        todo, missed, done = deque((kill, True) for kill in kills), [], False
+        seen = {*self.passed, *known}
+        while todo:
+            kill, expected = todo.popleft()
+            ended = self.kill(run, [step], kill, must=False)
+            done = not ended.killed
+            if done and expected:
+                missed.append(kill)
+            new = [point for point in ended.points if point not in seen]
+            todo.extendleft((kill, False) for kill in reversed(list(of_new(new))))
+            seen.update(new)
+        if not done:
+            self.let(run, [step])
+        return missed
 
     def _runs_in_a_row(self, scene: Scene, kills: Sequence[Kill]) -> None:
         """Kill one run after the other, each where the one before it was killed or later, and let the last one be."""
@@ -161,11 +125,11 @@ class Matrix:
         self.set(scene)
         for kill in kills:
             run = scene.run()
-            if not self._kill(run, STEPS, kill, must=False).killed:
+            if not self.kill(run, STEPS, kill, must=False).killed:
                 # Earlier ones have left nothing to be done there. That was a whole run.
                 self._right(run, f"it was to be {kill}")
                 self.set(scene)
-                self._kill(scene.run(), STEPS, kill)
+                self.kill(scene.run(), STEPS, kill)
         self._to_the_end(scene, scene.run(), says="killed time and again")
 
     def kill_and_run_again(self, scene: Scene, kill: Kill) -> None:
@@ -173,11 +137,11 @@ class Matrix:
         self.set(scene)
         run = scene.run()
         if scene.before_publish:
-            if not (ended := self._kill(run, ["find", "rebuild"], kill, must=False)).killed:
+            if not (ended := self.kill(run, ["find", "rebuild"], kill, must=False)).killed:
                 scene.before_publish(self.table)
-                ended = self._kill(run, ["publish", "stamp", "report"], kill)
+                ended = self.kill(run, ["publish", "stamp", "report"], kill)
         else:
-            ended = self._kill(run, STEPS, kill)
+            ended = self.kill(run, STEPS, kill)
         assert ended.killed, f"not passed, so not {kill}"
         self._to_the_end(scene, scene.run(), says=str(kill))
 
@@ -192,9 +156,32 @@ class Matrix:
         todo = [kill for kill in kills if only in kill.point][:most]
         for number, kill in enumerate(todo, 1):
             self.kill_and_run_again(scene, kill)
-            self._forget_dead_runs()
+            self.forget_dead_runs()
             self.tell(f"{scene.name}: {number} of {len(todo)}: {kill}")
         return len(todo)
+
+    # --- processes ----------------------------------------------------------------------------------------------------
+
+    def kill(self, run: Run, steps: Sequence[str], kill: Kill, *, must: bool = True) -> Ended:
+        """Kill steps of a run there, if they come to it, as they `must`, and see that all is sound."""
+        ended = self.runs.go(run, steps, kill)
+        if ended.killed:
+            self.killed.setdefault(kill.point, set()).add(kill.when)
+            self.kills["run" if len(steps) > 1 else "step"] += 1
+            self._sound(str(kill))
+        else:
+            assert ended.error is None, f"{kill}: {ended.error}\n{self.runs.log()}"
+            assert not must, f"not passed, so not {kill}"
+            self._sound(f"not passed, so not {kill}")
+        self._listed(ended)
+        return ended
+
+    def let(self, run: Run, steps: Sequence[str], says: str = "nothing") -> Ended:
+        """Let steps of a run come to their end. `says` what was done to it before."""
+        ended = self.runs.go(run, steps)
+        assert ended.error is None, f"after it was {says}: {ended.error}\n{self.runs.log()}"
+        self._listed(ended)
+        return ended
 
     # --- what has to be so -------------------------------------------------------------------------------------------
 
@@ -219,38 +206,23 @@ class Matrix:
     def _kills_of(self, points: Sequence[str], *, both: bool) -> Iterator[Kill]:
         for number, point in enumerate(points):
             done = self.killed.get(point, set())
-            if both or _changes(point):
+            if both or changes(point):
                 yield from (Kill(point, when) for when in WHEN if when not in done)
             elif not done:
                 yield Kill(point, WHEN[number % 2])
 
-    def _kill(self, run: Run, steps: Sequence[str], kill: Kill, *, must: bool = True) -> Ended:
-        ended = self.runs.go(run, steps, kill)
-        if ended.killed:
-            self.killed.setdefault(kill.point, set()).add(kill.when)
-            self.kills["run" if len(steps) > 1 else "step"] += 1
-            self._sound(str(kill))
-        else:
-            assert ended.error is None, f"{kill}: {ended.error}\n{self.runs.log()}"
-            assert not must, f"not passed, so not {kill}"
-            self._sound(f"not passed, so not {kill}")
-        self._listed(ended)
-        return ended
-
-    def _finish(self, run: Run, steps: Sequence[str], says: str = "") -> Ended:
-        ended = self.runs.go(run, steps)
-        assert ended.error is None, f"after it was {says}: {ended.error}\n{self.runs.log()}"
-        self._listed(ended)
-        return ended
+    def _crcs(self) -> dict[str, int | None]:
+        sync = self.table.sync
+        return {record.name: record.crc for record in sync.services.controller.segments(sync.table)}
 
     def _to_the_end(self, scene: Scene, run: Run, says: str = "nothing") -> Ended:
         if scene.before_publish and not says.startswith("killed"):
-            first = self._finish(run, ["find", "rebuild"])
+            first = self.let(run, ["find", "rebuild"])
             scene.before_publish(self.table)
-            second = self._finish(run, ["publish", "stamp", "report"])
+            second = self.let(run, ["publish", "stamp", "report"])
             ended = Ended(False, first.passed | second.passed, (), None)
         else:
-            ended = self._finish(run, STEPS, says)
+            ended = self.let(run, STEPS, says)
         self._right(run, says)
         return ended
 
@@ -261,16 +233,17 @@ class Matrix:
         found = invariants.problems_after_run(self.table)
         assert not found, f"{says}, and at the end of the run:\n" + "\n".join(found)
         again = Run()
-        self._finish(again, ["find"], says)
+        self.let(again, ["find"], says)
         assert again.left["actions"] == ["skip"], f"{says}, and yet another run has work to do: {again.left}"
 
-    def _forget_dead_runs(self) -> None:
-        """Runs that were killed stay for `keepRuns`, and each run looks whether that is over."""
+    def forget_dead_runs(self) -> None:
+        """Remove what killed tries of runs left. It stays for `keepRuns`, and each run looks whether that is over."""
         store, settings = self.table.sync.services.store, self.table.sync.settings
         for run in store.folders(Workspace.runs_url(settings.workspace, settings.table)):
-            items = [item.url for item in store.list(run)]
-            if not any(url.endswith("/report.parquet") for url in items):
-                store.delete_all(items)
+            for place in store.folders(run):
+                items = [item.url for item in store.list(place)]
+                if not any(url.endswith("/report.parquet") for url in items):
+                    store.delete_all(items)
 
     def _sound(self, says: str) -> None:
         found = invariants.problems(self.table)
@@ -288,7 +261,7 @@ _CHANGING = frozenset(("PutObject", "CopyObject", "DeleteObject", "DeleteObjects
 _SHOWS = ("PutObject", "CopyObject", "CompleteMultipartUpload")
 
 
-def _changes(point: str) -> bool:
+def changes(point: str) -> bool:
     """Whether something outside of the process and its folder is changed there."""
     return point.split(" < ")[0] in _CHANGING or "push.py:push_metadata" in point or "ControllerClient.reload:" in point
 
@@ -296,4 +269,4 @@ def _changes(point: str) -> bool:
 def _publishes(point: str) -> bool:
     """Whether a segment is changed there, or what is kept of it."""
     operation = point.split(" < ")[0]
-    return _changes(point) and "_results:" not in point and operation in (*_SHOWS, "request")
+    return changes(point) and "_results:" not in point and operation in (*_SHOWS, "request")

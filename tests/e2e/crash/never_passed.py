@@ -1,4 +1,4 @@
-"""Sites that no sync passes, or none that can be killed there, each with the reason."""
+"""Sites that no sync or command passes, or none that can be killed there, each with the reason."""
 
 from __future__ import annotations
 
@@ -31,10 +31,7 @@ _ENGINE = (
 )
 _TLS = "servers whose admin port is TLS only: a read"
 _OTHER_CHANGES = "changes of encoding, and of columns made from others, which the scenes lack: in the work folder only"
-_REWRITTEN = (
-    "a staged archive that is written once more for another CRC: in the work folder only. The scenes change between "
-    "two layouts, and their CRCs are back when that would come"
-)
+_REFUSED = "after a push that the controller refuses for good, which the scenes lack: in the work folder only"
 _AT_WORK = "only where a rebalance or a minion task is at work on the table, which no wave is published over: a read"
 
 EXCUSES = (
@@ -44,9 +41,7 @@ EXCUSES = (
     Excuse("jvm/write_columns.py", "", "", _ENGINE),
     Excuse("jvm/worker.py", "", "", _ENGINE),
     Excuse("segment/graft.py", "", "", _ENGINE),
-    Excuse("upkeep/object_metadata.py", "", "", "verify and unstamp, which are commands"),
     Excuse("pinot/long_reads.py", "LongReads.seen_replicas", "", "REALTIME tables only: a read"),
-    Excuse("pinot/long_reads.py", "LongReads.segments", "", "to collect backups of a run that failed half-way: a read"),
     Excuse("pinot/controller.py", "ControllerClient.need_reload", "", "after changes that isStale cannot see: a read"),
     Excuse("pinot/controller.py", "ControllerClient.rebalance_time_ms", "", _AT_WORK),
     Excuse("pinot/controller.py", "ControllerClient.minion_tasks", "_read", _AT_WORK),
@@ -59,12 +54,11 @@ EXCUSES = (
     Excuse(
         "pinot/controller.py", "ControllerClient.ideal_state", "_of_table", "after a reload of a lost segment: a read"
     ),
-    Excuse("pinot/controller.py", "ControllerClient.stale", "_read", "of all segments, for people: a read"),
     Excuse("pinot/controller.py", "ControllerClient.tables", "", "to find the tables that there are: a read"),
+    Excuse("publishing/publish_segment.py", "SegmentPublisher._put_back", "", _REFUSED),
     Excuse("rebuilding/apply_method.py", "apply_method", "shutil.rmtree", _OTHER_CHANGES),
     Excuse("rebuilding/local.py", "", "", "the command that rebuilds a segment on an operator's own disk"),
     Excuse("rebuilding/rebuild_segment.py", "_value_comparison.compare_with_original", "", _OTHER_CHANGES),
-    Excuse("segment/archive.py", "rewrite_creation_meta", "addfile", _REWRITTEN),
     Excuse("segment/archive.py", "metadata_archive", "", "an archive in memory"),
     Excuse("settings_reference.py", "", "", "the page of the documentation that is made from the source"),
     Excuse("store/deep_store.py", "DeepStore.create", "", "nothing of a sync writes so"),

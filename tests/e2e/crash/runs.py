@@ -25,6 +25,7 @@ from tests.e2e.kit import Sync
 STEPS = ("find", "rebuild", "publish", "stamp", "report")
 _ROOT = Path(__file__).parents[3]
 _TIMEOUT_S = 180.0
+_SOON = timedelta(milliseconds=1)
 # A JVM that lives for seconds has no use for what is compiled well.
 _QUICK_JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1"}
 
@@ -74,6 +75,7 @@ class Run:
     wave_segments: int = 1
     publish_by: str = "auto"
     whole_copies: bool = False
+    forgets: bool = False
     left: dict[str, Any] = field(default_factory=dict)
 
 
@@ -100,11 +102,10 @@ class Runs:
         self.work, self.temporary = folder / "work", folder / "tmp"
         self.work.mkdir()
         self.temporary.mkdir()
-        soon = timedelta(milliseconds=1)
         settings = sync.settings.model_copy(
             update={
-                "keep_backups": soon,
-                "keep_staged": soon,
+                "keep_backups": _SOON,
+                "keep_staged": _SOON,
                 # One engine, so that a run begins one JVM.
                 "engine": sync.settings.engine.model_copy(update={"workdir": self.work, "parallel_segments": 1}),
             }
@@ -157,6 +158,7 @@ class Runs:
                 "wave_segments": run.wave_segments,
                 "publish_by": run.publish_by,
                 "whole_copies": run.whole_copies,
+                "forgets": run.forgets,
             }
         )
         pid = int(self._line())

@@ -1,4 +1,4 @@
-"""A small table between two shapes: what is asked of a run is to bring it from one to the other and back.
+"""A small table that changes its shape: what is asked of a run is to bring it from one to another.
 
 `indexes` are inverted, range and bloom filter indexes, which preprocessing adds and removes. `wide` is a column that is
 LONG and not INT, which has to be written anew.
@@ -10,15 +10,17 @@ import copy
 import hashlib
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tests.e2e.crash.segment_view import SegmentView, read_archive
-from tests.e2e.kit import LOG, Sync, syncing
+from tests.e2e.kit import LOG, Sync, outcomes, syncing
 
+from deep_store_sync.model import Outcome
+from deep_store_sync.stamp import read_stamp
 from deep_store_sync.table_hash import table_hash
 from deep_store_sync.upkeep.unstamp import unstamp
 from pinot_sandbox import Sandbox
@@ -31,11 +33,25 @@ SEGMENTS = 4
 class Shape:
     """What the table's config and schema ask for."""
 
-    indexes: bool = False
+    indexes: frozenset[str] = frozenset()
     wide: bool = False
 
 
-INDEXES = frozenset(("city.inverted_index", "amount.range_index", "note.bloom_filter"))
+Segments = dict[str, tuple[str, int, str | None]]
+"""By segment what a rollback brings back: digest of the object, CRC in ZooKeeper, and hash of a stamp that is true."""
+
+# Of four, one is always neither asked for, nor what segments have, nor what they had when their CRCs came to be.
+LAYOUTS = (
+    frozenset[str](),
+    frozenset(("city.inverted_index", "amount.range_index", "note.bloom_filter")),
+    frozenset(("amount.inverted_index", "note.bloom_filter")),
+    frozenset(("city.inverted_index", "note.inverted_index")),
+)
+_LISTS = {
+    "inverted_index": "invertedIndexColumns",
+    "range_index": "rangeIndexColumns",
+    "bloom_filter": "bloomFilterColumns",
+}
 
 
 class CrashTable:
@@ -48,11 +64,10 @@ class CrashTable:
         """By table hash."""
         self._config = config
         self._schema = schema
+        self._indexes_of: dict[int | None, frozenset[str]] = {}
+        """By CRC: those of the object that it came with."""
         self._put()
-        self.original: dict[str, SegmentView] = {
-            record.name: read_archive(sync.services.store.read(str(record.url)), record.name)
-            for record in sync.services.controller.segments(sync.table)
-        }
+        self.original = self._views()
         self.answers = self.query()
 
     @property
@@ -69,11 +84,22 @@ class CrashTable:
             f"select city, {sums} from {raw} group by city order by city limit 100"
         ) + self.sync.sandbox.query(f"select {sums} from {raw} where city = 'city 3' and amount > 100")
 
-    def ask_for(self, *, indexes: bool | None = None, wide: bool | None = None) -> None:
-        """Give the table another shape. Its segments are out of sync then."""
+    def segments(self) -> Segments:
+        """As they are now."""
+        found, services = {}, self.sync.services
+        for record in services.controller.segments(self.sync.table):
+            url = str(record.url)
+            stamp = read_stamp(record.custom, record.crc, services.store.head(url).etag)
+            digest = hashlib.sha256(services.store.read(url)).hexdigest()
+            found[record.name] = (digest, record.crc or 0, stamp.table_hash)
+        return found
+
+    def ask_for(self, *, indexes: Collection[str] | None = None, wide: bool | None = None) -> None:
+        """Give the table another shape. Its segments, which were in sync, are out of it then."""
         before = self.shape
+        self._indexes_in_zookeeper()
         if indexes is not None:
-            self.shape = replace(self.shape, indexes=indexes)
+            self.shape = replace(self.shape, indexes=frozenset(indexes))
         if wide is not None:
             self.shape = replace(self.shape, wide=wide)
         if self.shape != before:
@@ -87,11 +113,11 @@ class CrashTable:
 
     def all_stale(self) -> None:
         """Nobody has what is asked for: indexes, and a column written anew."""
-        self.ask_for(indexes=not self.shape.indexes, wide=not self.shape.wide)
+        self.ask_for(indexes=self._other_indexes(), wide=not self.shape.wide)
 
     def indexes_stale(self) -> None:
-        """Nobody has the indexes that are asked for."""
-        self.ask_for(indexes=not self.shape.indexes)
+        """Nobody has the indexes that are asked for, and no segment has the CRC that it will have with them."""
+        self.ask_for(indexes=self._other_indexes())
 
     def reloaded(self) -> None:
         """The servers have what is asked for, the deep store has not."""
@@ -100,21 +126,51 @@ class CrashTable:
 
     def servers_behind(self) -> None:
         """The deep store has what is asked for, and says so; the servers have not."""
+        before = self.shape.indexes
         self.reloaded()
-        self.indexes_stale()
+        self.ask_for(indexes=before)
+
+    def crcs_back(self) -> None:
+        """Nobody has the indexes that are asked for, and all segments have the CRC that they will have with them.
+
+        They were there, and one more was published quietly since: without it, the old bytes are back. Which indexes
+        came first shows in the bytes, so any others would not do.
+        """
+        if self._indexes_in_zookeeper() != {self.shape.indexes}:
+            self.indexes_stale()
+            assert outcomes(self.sync.run()) == {Outcome.SYNCED}
+        before = self.shape.indexes
+        self.ask_for(indexes=before | {"city.bloom_filter"})
+        self.reload()
+        assert outcomes(self.sync.run()) == {Outcome.SYNCED}
+        self.ask_for(indexes=before)
 
     def unstamped(self) -> None:
         """All have what is asked for, and nothing says so."""
         unstamp(self.sync.services, log=LOG)
 
+    def _other_indexes(self) -> frozenset[str]:
+        present = {view.indexes for view in self._views().values()}
+        taken = {self.shape.indexes} | present | self._indexes_in_zookeeper()
+        return next(indexes for indexes in LAYOUTS if indexes not in taken)
+
+    def _views(self) -> dict[str, SegmentView]:
+        services = self.sync.services
+        return {
+            record.name: read_archive(services.store.read(str(record.url)), record.name)
+            for record in services.controller.segments(self.sync.table)
+        }
+
+    def _indexes_in_zookeeper(self) -> set[frozenset[str]]:
+        """Those that objects had when ZooKeeper was told their CRCs. A CRC that is new came with what was asked for."""
+        crcs = {record.crc for record in self.sync.services.controller.segments(self.sync.table)}
+        return {self._indexes_of.setdefault(crc, self.shape.indexes) for crc in crcs}
+
     def _put(self) -> None:
         config, schema = copy.deepcopy(self._config), copy.deepcopy(self._schema)
-        if self.shape.indexes:
-            config["tableIndexConfig"] |= {
-                "invertedIndexColumns": ["city"],
-                "rangeIndexColumns": ["amount"],
-                "bloomFilterColumns": ["note"],
-            }
+        for index in sorted(self.shape.indexes):
+            column, kind = index.split(".")
+            config["tableIndexConfig"].setdefault(_LISTS[kind], []).append(column)
         for field in schema["metricFieldSpecs"]:
             if field["name"] == "extra":
                 field["dataType"] = "LONG" if self.shape.wide else "INT"

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 from tests.e2e.crash import invariants
-from tests.e2e.crash.matrix import SCENES, WHEN, Matrix, Scene
+from tests.e2e.crash.commands import IN_SHORT, Command, Given
+from tests.e2e.crash.matrix import WHEN, Matrix
 from tests.e2e.crash.never_passed import uncovered, untrue
 from tests.e2e.crash.runs import Runs, passed_sites
+from tests.e2e.crash.scenes import PUSH_CUT_SHORT, SCENES, Scene
 from tests.e2e.crash.table import CrashTable, crash_table
 
 from pinot_sandbox import Sandbox
@@ -34,9 +36,14 @@ def test_it_is_killed_at_each_point_and_no_promise_breaks(matrix: Matrix, scene:
     matrix.chain(scene, both=False)
 
 
+@pytest.mark.parametrize("command", IN_SHORT, ids=lambda command: command.name)
+def test_a_command_that_is_killed_is_finished_when_it_is_given_again(matrix: Matrix, command: Command) -> None:
+    Given(matrix, command).chain()
+
+
 def test_every_call_in_the_source_has_been_killed_at_or_is_known_not_to_be_passed(matrix: Matrix) -> None:
-    if len(matrix.done) < len(SCENES):
-        pytest.skip("needs all scenes")
+    if len(matrix.done) < len(SCENES) + len(IN_SHORT):
+        pytest.skip("needs all scenes and commands")
     assert matrix.not_killed() == []
     killed = matrix.killed_sites()
     assert [site.name for site in uncovered(matrix.sites, killed)] == []
@@ -48,17 +55,16 @@ def test_every_call_in_the_source_has_been_killed_at_or_is_known_not_to_be_passe
 
 
 def test_a_server_that_starts_between_object_and_zookeeper_has_all_rows(matrix: Matrix, table: CrashTable) -> None:
-    (scene,) = (scene for scene in SCENES if scene.name == "an earlier run's push finished")
-    if not any(filter(scene.died_at, matrix.passed)):
+    if not any(filter(PUSH_CUT_SHORT.died_at, matrix.passed)):
         pytest.skip("needs the scene of a refresh")
-    matrix.set(scene)
+    matrix.set(PUSH_CUT_SHORT)
     first, second = table.sync.sandbox.servers
     table.sync.sandbox.restart_server(first, wipe=True)
     table.sync.sandbox.stop_server(second)
     assert table.query() == table.answers
     table.sync.sandbox.start_server(second)
     assert invariants.problems(table) == []
-    matrix.finish(scene)
+    matrix.finish(PUSH_CUT_SHORT)
 
 
 def test_nothing_is_left_on_the_worker(matrix: Matrix) -> None:

@@ -26,38 +26,53 @@ _TRIES = 200
 _LONGEST_S = 90.0
 
 
+@dataclass(frozen=True)
+class Course:
+    """What actors race on. `dice` gives the random numbers of each, by its name; `stop` tells them all to end."""
+
+    sandbox: Sandbox
+    user: User
+    events: Events
+    ledger: Ledger
+    layouts: Layouts
+    dice: Callable[[str], random.Random]
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(eq=False)
 class Actor(ABC):
     """Acts again and again, with pauses, until it is told to stop. What it raises is a violation."""
 
+    name: str
+    on: Course
+    dice: random.Random = field(init=False)
+    thread: threading.Thread = field(init=False)
     pauses_s: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
-    def __init__(self, name: str, dice: random.Random, events: Events, stop: threading.Event) -> None:
-        self.name = name
-        self.dice = dice
-        self.events = events
-        self._stop = stop
-        self.thread = threading.Thread(target=self._live, name=name, daemon=True)
+    def __post_init__(self) -> None:
+        self.dice = self.on.dice(self.name)
+        self.thread = threading.Thread(target=self._live, name=self.name, daemon=True)
 
     @abstractmethod
     def act(self) -> None:
         """One thing, to its end."""
 
     def note(self, what: str, segment: str | None = None) -> None:
-        self.events.note(self.name, what, segment)
+        self.on.events.note(self.name, what, segment)
 
     def pause(self, low: float, high: float) -> None:
         time.sleep(self.dice.uniform(low, high))
 
     def let_runs_end(self, most: int) -> None:
         """Wait until up to so many runs have ended: a machine that is slow would see none come through otherwise."""
-        wanted = self.events.counts["runs"] + self.dice.randint(0, most)
-        deadline = time.monotonic() + _LONGEST_S
-        while self.events.counts["runs"] < wanted and time.monotonic() < deadline and not self._stop.wait(0.1):
+        events, deadline = self.on.events, time.monotonic() + _LONGEST_S
+        wanted = events.counts["runs"] + self.dice.randint(0, most)
+        while events.counts["runs"] < wanted and time.monotonic() < deadline and not self.on.stop.wait(0.1):
             pass
 
     def wait(self) -> bool:
         """Pause; returns whether it is time to stop."""
-        return self._stop.wait(self.dice.uniform(*self.pauses_s))
+        return self.on.stop.wait(self.dice.uniform(*self.pauses_s))
 
     def _live(self) -> None:
         while not self.wait():
@@ -66,7 +81,7 @@ class Actor(ABC):
             except Exception as error:
                 self.note(f"died of {error!r}")
                 last = "".join(traceback.format_exception(error)[-4:])
-                self.events.violate(f"{self.name} died", f"{error!r}\n{last}")
+                self.on.events.violate(f"{self.name} died", f"{error!r}\n{last}")
                 return
 
 
@@ -78,63 +93,50 @@ class Archives:
     ready: dict[tuple[str, int], Path] = field(default_factory=dict)
 
 
+@dataclass(eq=False)
 class Ingestion(Actor):
     """Pushes new versions of segments, and now and then the last one again, in each of the ways that there are.
 
-    It has the next version of each segment at hand. A segment whose name is put into `nudges` is pushed at once.
+    It has the next version of each segment at hand; `archives` are shared where several push. A segment whose name is
+    put into `nudges` is pushed at once.
     """
 
+    archives: Archives = field(default_factory=Archives)
+    nudges: queue.Queue[str] = field(init=False, default_factory=queue.Queue)
     pauses_s = (0.5, 6.0)
-
-    def __init__(
-        self,
-        name: str,
-        dice: random.Random,
-        events: Events,
-        stop: threading.Event,
-        sandbox: Sandbox,
-        user: User,
-        ledger: Ledger,
-        archives: Archives | None = None,
-    ) -> None:
-        """`archives` are shared where several push."""
-        super().__init__(name, dice, events, stop)
-        self.sandbox = sandbox
-        self.user = user
-        self.ledger = ledger
-        self.archives = archives or Archives()
-        self.nudges: queue.Queue[str] = queue.Queue()
 
     def wait(self) -> bool:
         # A queue cannot be waited for together with an event: a run that ends needs to be heard of soon, no more.
         deadline = time.monotonic() + self.dice.uniform(*self.pauses_s) * (4 if self.dice.random() < 0.4 else 1)
         while self.nudges.empty() and time.monotonic() < deadline:
-            if self._stop.wait(0.05):
+            if self.on.stop.wait(0.05):
                 return True
-        return self._stop.is_set()
+        return self.on.stop.is_set()
 
     def act(self) -> None:
         in_place = 0.4
         try:
             segment, in_place = self.nudges.get_nowait(), 0.7
-            self.events.count("pushes while a run writes the object")
+            self.on.events.count("pushes while a run writes the object")
         except queue.Empty:
             segment = self.dice.choice(SEGMENTS)
-        with self.ledger.of(segment):
+        ledger = self.on.ledger
+        with ledger.of(segment):
             self.push(segment, in_place=in_place)
         for segment in SEGMENTS:
-            if self.ledger.of(segment).acquire(blocking=False):
+            if ledger.of(segment).acquire(blocking=False):
                 try:
-                    self.build(segment, self.ledger.look(segment).begun + 1)
+                    self.build(segment, ledger.look(segment).begun + 1)
                 finally:
-                    self.ledger.of(segment).release()
+                    ledger.of(segment).release()
 
     def push(self, segment: str, *, in_place: float = 0.0) -> None:
         """Push a version to its end. `in_place` is the chance of a push in place, of a segment that is there."""
+        user, events = self.on.user, self.on.events
         again = segment in self.archives.last and self.dice.random() < 0.15
         protected = self.dice.random() < 0.5
         writes = self.dice.random() < in_place
-        with self.ledger.push(segment, again=again) as version:
+        with self.on.ledger.push(segment, again=again) as version:
             how = f"version {version}{' again' if again else ''}, {'in place' if writes else 'tar'}, " + (
                 "protected" if protected else "unprotected"
             )
@@ -144,24 +146,24 @@ class Ingestion(Actor):
             archive = self.archives.last[segment]
             self.note(f"begins to push {how}", segment)
             if writes:
-                self.user.put(segment, archive)
+                user.put(segment, archive)
                 self.note("has written the object", segment)
                 self.pause(0, self.dice.choice((0.2, 1.5, 6.0)))
             for _ in range(_TRIES):
                 if writes:
-                    refusal = self.user.push_in_place(segment, archive, protected=protected)
+                    refusal = user.push_in_place(segment, archive, protected=protected)
                 else:
-                    refusal = self.user.push(archive, protected=protected)
+                    refusal = user.push(archive, protected=protected)
                 if refusal is None:
                     break
                 # As ingestion jobs do, without the object once more: whoever was in the way is gone in a moment.
                 self.note(f"pushes once more, after {refusal}", segment)
-                self.events.count("pushes tried again")
+                events.count("pushes tried again")
                 self.pause(0.05, 0.5)
             else:
                 raise AssertionError(f"{segment} cannot be pushed: {refusal}")
         self.note(f"has pushed {how}", segment)
-        self.events.count("pushes")
+        events.count("pushes")
 
     def build(self, segment: str, version: int) -> Path:
         """The archive of a version, unless it is there: with the table's indexes of now, or with none, as of a job that
@@ -169,40 +171,38 @@ class Ingestion(Actor):
         """
         if archive := self.archives.ready.get((segment, version)):
             return archive
+        sandbox = self.on.sandbox
         if self.dice.random() < 0.5:
-            config, known = self.sandbox.table_config(TABLE), self.sandbox.schema(TABLE)
+            config, known = sandbox.table_config(TABLE), sandbox.schema(TABLE)
         else:
             config, known = table_config(frozenset()), schema(0)
-        (archive,) = self.sandbox.build_segments(
-            {segment: ingested(segment, version)}, table_config=config, schema=known
-        )
+        rows = {segment: ingested(segment, version)}
+        (archive,) = sandbox.build_segments(rows, table_config=config, schema=known)
         self.archives.ready[segment, version] = archive
         return archive
 
 
+@dataclass(eq=False)
 class Deletion(Actor):
-    """Deletes a segment, waits until nothing is left of it, and has it pushed again."""
+    """Deletes a segment, waits until nothing is left of it, and has its `owner` push it again."""
 
+    owner: Ingestion
     pauses_s = (10.0, 40.0)
 
-    def __init__(self, name: str, dice: random.Random, events: Events, stop: threading.Event, owner: Ingestion) -> None:
-        super().__init__(name, dice, events, stop)
-        self._owner = owner
-
     def act(self) -> None:
-        owner, ledger, segment = self._owner, self._owner.ledger, self.dice.choice(SEGMENTS)
+        user, ledger, segment = self.on.user, self.on.ledger, self.dice.choice(SEGMENTS)
         with ledger.of(segment), ledger.servers, ledger.deletion(segment), ledger.disturbance():
             for_good = self.dice.random() < 0.7
             self.note(f"deletes it{' for good' if for_good else ''}", segment)
-            refusal = owner.user.delete(segment, for_good=for_good)
+            refusal = user.delete(segment, for_good=for_good)
             assert refusal is None, refusal
-            _wait(lambda: not owner.user.has_record(segment) and not owner.user.has_object(segment), "deleted")
+            _wait(lambda: not user.has_record(segment) and not user.has_object(segment), "deleted")
             self.note("nothing is left of it", segment)
             self.pause(0, 2)
-            owner.push(segment)
-            owner.sandbox.wait_until_loaded(TABLE, timeout_s=120)
+            self.owner.push(segment)
+            self.on.sandbox.wait_until_loaded(TABLE, timeout_s=120)
         self.note("servers have it again", segment)
-        self.events.count("deletions")
+        self.on.events.count("deletions")
 
 
 class Reloads(Actor):
@@ -210,58 +210,43 @@ class Reloads(Actor):
 
     pauses_s = (3.0, 20.0)
 
-    def __init__(self, name: str, dice: random.Random, events: Events, stop: threading.Event, user: User) -> None:
-        super().__init__(name, dice, events, stop)
-        self._user = user
-
     def act(self) -> None:
         segment = self.dice.choice((None, *SEGMENTS))
         force = self.dice.random() < 0.3
-        refusal = self._user.reload(segment, force_download=force)
+        refusal = self.on.user.reload(segment, force_download=force)
         what = f"reloads {segment or 'the table'}{' with a forced download' if force else ''}"
         # It is refused of a segment that is deleted just now, say.
         self.note(what if refusal is None else f"{what}, and is refused: {refusal}", segment)
-        self.events.count("reloads")
+        self.on.events.count("reloads")
         if self.dice.random() < 0.3:
             self.let_runs_end(2)
 
 
+@dataclass(eq=False)
 class Edits(Actor):
     """Switches indexes and encodings on and off, and adds columns, up to `columns` of them."""
 
     pauses_s = (0.0, 15.0)
     columns: ClassVar[int] = 8
-
-    def __init__(
-        self,
-        name: str,
-        dice: random.Random,
-        events: Events,
-        stop: threading.Event,
-        sandbox: Sandbox,
-        layouts: Layouts,
-    ) -> None:
-        super().__init__(name, dice, events, stop)
-        self._sandbox = sandbox
-        self._layouts = layouts
-        self._on: frozenset[str] = frozenset()
-        self._added = 0
+    _switched_on: frozenset[str] = field(init=False, default=frozenset())
+    _added: int = field(init=False, default=0)
 
     def act(self) -> None:
+        sandbox, layouts = self.on.sandbox, self.on.layouts
         if self._added < self.columns and self.dice.random() < 0.15:
             self._added += 1
             known = schema(self._added)
-            self._layouts.add(self._sandbox.table_config(TABLE), known)
-            self._sandbox.update_schema(known)
+            layouts.add(sandbox.table_config(TABLE), known)
+            sandbox.update_schema(known)
             self.note(f"adds column {self._added} to the schema")
         else:
-            self._on ^= {self.dice.choice(sorted(SWITCHES))}
-            config = table_config(self._on)
-            self._layouts.add(config, self._sandbox.schema(TABLE))
-            self._sandbox.update_table_config(config)
-            self.note(f"sets the table config to {', '.join(sorted(self._on)) or 'no index'}")
-        self._layouts.add(self._sandbox.table_config(TABLE), self._sandbox.schema(TABLE))
-        self.events.count("edits")
+            self._switched_on ^= {self.dice.choice(sorted(SWITCHES))}
+            config = table_config(self._switched_on)
+            layouts.add(config, sandbox.schema(TABLE))
+            sandbox.update_table_config(config)
+            self.note(f"sets the table config to {', '.join(sorted(self._switched_on)) or 'no index'}")
+        layouts.add(sandbox.table_config(TABLE), sandbox.schema(TABLE))
+        self.on.events.count("edits")
         self.let_runs_end(16)
 
 
@@ -270,62 +255,56 @@ class Outages(Actor):
 
     pauses_s = (10.0, 40.0)
 
-    def __init__(
-        self, name: str, dice: random.Random, events: Events, stop: threading.Event, sandbox: Sandbox, ledger: Ledger
-    ) -> None:
-        super().__init__(name, dice, events, stop)
-        self._sandbox = sandbox
-        self._ledger = ledger
-
     def act(self) -> None:
-        server, wipe = self.dice.choice(self._sandbox.servers), self.dice.random() < 0.3
-        with self._ledger.servers, self._ledger.disturbance():
+        sandbox, ledger = self.on.sandbox, self.on.ledger
+        server, wipe = self.dice.choice(sandbox.servers), self.dice.random() < 0.3
+        with ledger.servers, ledger.disturbance():
             self.note(f"stops {server}")
-            self._sandbox.stop_server(server)
+            sandbox.stop_server(server)
             self.pause(0.5, 8)
             self.note(f"starts {server}{' on an empty disk' if wipe else ''}")
-            self._sandbox.start_server(server, wipe=wipe, timeout_s=120)
+            sandbox.start_server(server, wipe=wipe, timeout_s=120)
         self.note(f"{server} has all its segments")
-        self.events.count("outages")
+        self.on.events.count("outages")
 
 
+@dataclass(eq=False)
 class Runs(Actor):
     """Runs of the sync of one kind. Several of these run at the same time, as Airflow would never let them."""
 
+    sync: Sync
+    kind: str
     pauses_s = (0.0, 3.0)
+    _number: int = field(init=False, default=0)
 
-    def __init__(
-        self, name: str, dice: random.Random, events: Events, stop: threading.Event, sync: Sync, kind: str
-    ) -> None:
-        super().__init__(name, dice, events, stop)
-        self._sync = sync
-        self._kind = kind
-        self._number = 0
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.dice = self.on.dice(self.kind)
 
     def act(self) -> None:
         self._number += 1
-        run_id = f"{self._kind}__{self.name}-{self._number}"
+        run_id = f"{self.kind}__{self.name}-{self._number}"
         request: dict[str, object] = {}
-        if self._kind == "manual":
+        if self.kind == "manual":
             request["force"] = True
             if self.dice.random() < 0.3:
                 request["segments"] = tuple(self.dice.sample(SEGMENTS, 2))
-        elif self._kind == "backfill":
+        elif self.kind == "backfill":
             first = self.dice.randrange(len(SEGMENTS))
             days = self.dice.randrange(1, len(SEGMENTS))
             request |= {"force": True, "interval": (START_MS + first * DAY_MS, START_MS + (first + days) * DAY_MS)}
         self.note(f"begins run {run_id}")
-        rows = self._sync.run(run_id=run_id, between=lambda: self.pause(0, 1), **request)
+        rows = self.sync.run(run_id=run_id, between=lambda: self.pause(0, 1), **request)
         self.note(f"ends run {run_id}: {', '.join(f'{row.segment} {row.outcome}' for row in rows.values())}")
-        self.events.count("runs")
-        self.events.count(f"runs, {self._kind}")
+        self.on.events.count("runs")
+        self.on.events.count(f"runs, {self.kind}")
         for row in rows.values():
             self._count(row)
 
     def _count(self, row: SegmentOutcome) -> None:
         why = f" ({row.deferred_by})" if isinstance(row.deferred_by, DeferredBy) else ""
         mode = f" ({row.mode})" if row.mode and row.outcome is Outcome.SYNCED else ""
-        self.events.count(f"outcome {row.outcome}{mode}{why}")
+        self.on.events.count(f"outcome {row.outcome}{mode}{why}")
         if row.outcome in (Outcome.FAILED, Outcome.INCURABLE, Outcome.NOT_ELIGIBLE):
             self.note(f"{row.outcome}: {row.message}", row.segment)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from tests.e2e.kit import LOG, Sync, outcomes
-from tests.e2e.races.actors import Actor, Deletion, Edits, Ingestion, Outages, Reloads, Runs
+from tests.e2e.races.actors import Actor, Course, Deletion, Edits, Ingestion, Outages, Reloads, Runs
 from tests.e2e.races.archive import read_archive
 from tests.e2e.races.checker import Checker, by_segment
 from tests.e2e.races.events import EventHandler, Events
@@ -62,20 +62,18 @@ class Race:
             stack.callback(LOG.removeHandler, handler)
             stack.callback(LOG.setLevel, LOG.level)
             LOG.setLevel(logging.INFO)
-            user = stack.enter_context(User(self.sandbox))
+            course = self.course(stack.enter_context(User(self.sandbox)))
             checker = Checker(self.sandbox, self.sync, self.ledger, self.layouts, self.events)
-            stop, stop_checks = threading.Event(), threading.Event()
-            ingestion = Ingestion(
-                "ingestion", self.dice("ingestion"), self.events, stop, self.sandbox, user, self.ledger
-            )
+            stop_checks = threading.Event()
+            ingestion = Ingestion("ingestion", course)
             self.load(ingestion)
-            actors = [ingestion, *(stack.enter_context(self.others(ingestion, user, stop)))]
+            actors = [ingestion, *(stack.enter_context(self.others(ingestion)))]
             checks = checker.threads(self.dice, stop_checks)
             for thread in [*(actor.thread for actor in actors), *checks]:
                 thread.start()
-            stop.wait(self.seconds)
+            course.stop.wait(self.seconds)
             self.events.note("race", "is over: actors come to an end")
-            stop.set()
+            course.stop.set()
             self.join([actor.thread for actor in actors])
             with self.noted("after the race"):
                 self.wait_for_quiet()
@@ -88,6 +86,10 @@ class Race:
         """The random numbers of an actor."""
         return random.Random(f"{self.seed} {name}")
 
+    def course(self, user: User) -> Course:
+        """What its actors race on."""
+        return Course(self.sandbox, user, self.events, self.ledger, self.layouts, self.dice)
+
     def load(self, ingestion: Ingestion) -> None:
         """Make the table, and push every segment once."""
         config, known = table_config(frozenset()), schema(0)
@@ -99,24 +101,14 @@ class Race:
         self.sandbox.reset_downloads()
 
     @contextmanager
-    def others(self, ingestion: Ingestion, user: User, stop: threading.Event) -> Iterator[list[Actor]]:
+    def others(self, ingestion: Ingestion) -> Iterator[list[Actor]]:
         """All actors but the first. Each kind of run has clients of its own, slowed down at random."""
-        sandbox, events = self.sandbox, self.events
-        after_deletion = Ingestion(
-            "ingestion after a deletion",
-            self.dice("ingestion after a deletion"),
-            events,
-            stop,
-            sandbox,
-            user,
-            self.ledger,
-            ingestion.archives,
-        )
+        sandbox, course = self.sandbox, ingestion.on
         actors: list[Actor] = [
-            Deletion("deletion", self.dice("deletion"), events, stop, after_deletion),
-            Reloads("reloads", self.dice("reloads"), events, stop, user),
-            Edits("edits", self.dice("edits"), events, stop, sandbox, self.layouts),
-            Outages("outages", self.dice("outages"), events, stop, sandbox, self.ledger),
+            Deletion("deletion", course, Ingestion("ingestion after a deletion", course, ingestion.archives)),
+            Reloads("reloads", course),
+            Edits("edits", course),
+            Outages("outages", course),
         ]
         with ExitStack() as stack:
             for kind in ("scheduled", "manual", "backfill"):
@@ -135,7 +127,7 @@ class Race:
                 )
                 services = Services(controller, self.sync.services.servers, DeepStore(client), settings)
                 sync = Sync(sandbox, self.sync.workspace, settings, services, table=TABLE)
-                actors.append(Runs(f"{kind} runs", self.dice(kind), events, stop, sync, kind))
+                actors.append(Runs(f"{kind} runs", course, sync, kind))
             yield actors
 
     def join(self, threads: list[threading.Thread]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -128,7 +127,7 @@ def test_a_violation_is_told_with_the_events_before_it() -> None:
 def test_what_is_broken_in_a_cluster_is_found(sync: Sync, tmp_path: Path) -> None:
     sandbox = sync.sandbox
     race = Race(sandbox, sync, seed=1, seconds=0)
-    events, ledger, stop = race.events, race.ledger, threading.Event()
+    events, ledger = race.events, race.ledger
     checker = Checker(sandbox, sync, ledger, race.layouts, events)
 
     def check() -> dict[str | None, set[str]]:
@@ -144,8 +143,7 @@ def test_what_is_broken_in_a_cluster_is_found(sync: Sync, tmp_path: Path) -> Non
         return found
 
     with User(sandbox) as user:
-        ingestion = Ingestion("ingestion", race.dice("ingestion"), events, stop, sandbox, user, ledger)
-        race.load(ingestion)
+        race.load(Ingestion("ingestion", race.course(user)))
         sync.run(force=True)
         assert check() == {}
         assert events.counts["checks of a stamp"] == len(SEGMENTS)

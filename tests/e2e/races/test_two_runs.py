@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,11 +25,7 @@ def race(sync: Sync) -> Iterator[Race]:
     """The table, loaded, with an index that no segment has."""
     race = Race(sync.sandbox, sync, seed=1, seconds=0)
     with User(sync.sandbox) as user:
-        race.load(
-            Ingestion(
-                "ingestion", race.dice("ingestion"), race.events, threading.Event(), sync.sandbox, user, race.ledger
-            )
-        )
+        race.load(Ingestion("ingestion", race.course(user)))
         switch(race, "city.inverted_index")
         yield race
 
