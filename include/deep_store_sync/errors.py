@@ -18,6 +18,10 @@ class ConfigError(DeepStoreSyncError):
     """A table file, a setting or a parameter is wrong: no retry helps until somebody edits it."""
 
 
+class NotInTableError(ConfigError):
+    """The table has no segment or run of the name that was given: another table may."""
+
+
 # --- controller and servers ------------------------------------------------------------------------------------------
 
 

@@ -3,13 +3,16 @@
 What fails one segment after the other is seldom the segments' fault: a config that Pinot cannot build, a disk that is
 full, servers that load nothing. Batches work side by side in tasks that know nothing of one another, so each leaves a
 note of every segment that failed in the run's workspace, and counts the notes before it begins another one. A batch
-that ends with an error as a whole (no Java, no jars, a controller that is away) leaves notes of all its segments; one
-whose process is killed leaves none.
+that ends with an error as a whole (no Java, no jars, a controller that is away) leaves notes of all its segments. One
+whose process is killed leaves none: notes that it left before would count while it is at work, too, and end runs whose
+workers are only moved to other machines.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
@@ -20,6 +23,9 @@ from deep_store_sync.workspace import Workspace
 
 SHARE_COUNTS_FROM = 5
 """Failures below which the share does not count: of a run over three segments, one failure is a third."""
+
+KEPT_S = 5.0
+"""How long the notes of others are not listed again: a batch of small segments would do little else."""
 
 
 def used_up(failed: int, planned: int, *, max_failures: int | None, max_failed_share: float) -> str | None:
@@ -37,20 +43,39 @@ def used_up(failed: int, planned: int, *, max_failures: int | None, max_failed_s
 class FailureBudget:
     """Counts the failures of a run over all its batches. Safe to use from several threads."""
 
-    def __init__(self, services: Services, workspace: Workspace, plan: Plan, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        services: Services,
+        workspace: Workspace,
+        plan: Plan,
+        log: logging.Logger,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = services.settings
         self._workspace = workspace
         self._log = log
         self._planned = plan.work or 0
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._own: set[str] = set()
+        self._noted: set[str] = set()
+        self._listed: float | None = None
 
-    def used_up(self) -> str | None:
+    def used_up(self, *, apart_from: Collection[str] = ()) -> str | None:
         """Why the rest is to be left alone now, or None.
+
+        What was recorded here counts at once, what other batches record after `KEPT_S` at most. Segments that are about
+        to be tried again, `apart_from`, do not count.
 
         Raises:
             DeepStoreError: the notes cannot be listed.
         """
+        with self._lock:
+            if self._listed is None or self._clock() >= self._listed + KEPT_S:
+                self._noted, self._listed = self._workspace.failures(), self._clock()
+            failed = len((self._noted | self._own).difference(apart_from))
         return used_up(
-            len(self._workspace.failures()),
+            failed,
             self._planned,
             max_failures=self._settings.max_failures,
             max_failed_share=self._settings.max_failed_share,
@@ -59,8 +84,10 @@ class FailureBudget:
     def record(self, segments: Collection[str]) -> None:
         """Count these segments as failed, each once.
 
-        A note that cannot be written is missing in the count, and no more than that.
+        A note that cannot be written is missing in the count of other batches, and no more than that.
         """
+        with self._lock:
+            self._own.update(segments)
         try:
             for segment in segments:
                 self._workspace.note_failure(segment)
@@ -91,6 +118,9 @@ class FailureBudget:
         """
         for segment in self._workspace.failures() & set(segments):
             self._workspace.forget_failure(segment)
+        with self._lock:
+            self._own.difference_update(segments)
+            self._noted.difference_update(segments)
 
 
 def left_alone(reason: str) -> str:

@@ -14,5 +14,5 @@ def excerpt(text: str, length: int = _EXCERPT) -> str:
 
 
 def without_userinfo(url: str) -> str:
-    """A URL, or text with URLs in it, without user names, passwords and parameters."""
-    return re.sub(r"(?<=//)[^/@\s]*@", "", url).split("?", 1)[0]
+    """A URL, or text with URLs in it, without user names, passwords and parameters; without its scheme, too."""
+    return re.sub(r"((?<=//)|[^/@\s:]+:)[^/@\s]*@", "", url).split("?", 1)[0]

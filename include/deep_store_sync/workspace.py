@@ -2,12 +2,13 @@
 
     <workspace>/<table>/runs/<run>/<try>/plan.parquet
                                         /staged/<segment>
+                                        /begun/<batch>
                                         /rebuilt|published|stamped/<batch>.parquet
                                         /failed/<segment>
                                         /downloads/<batch>/<bytes>
                                         /uploads/<upload id>
                                         /report.parquet
-                                        /backup/<segment>.tar|.json
+                                        /backup/<segment>/<write>.tar|.json
 
 A plan that is made again (a retried or cleared task) gets a place of its own, so that results of an earlier try are
 never taken for results of this one. Everything is derived from the plan's URL, which is all that has to travel between
@@ -21,7 +22,8 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, TypeVar, cast
-from urllib.parse import quote
+from urllib.parse import quote, unquote
+from uuid import uuid4
 
 import pyarrow as pa
 
@@ -29,7 +31,7 @@ from deep_store_sync.errors import ObjectNotFoundError
 from deep_store_sync.model import Plan, SegmentOutcome
 from deep_store_sync.plan_file import PlanReader, write_plan
 from deep_store_sync.rows import from_parquet, to_parquet, write_parquet
-from deep_store_sync.store.deep_store import DeepStore, parse_url
+from deep_store_sync.store.deep_store import DeepStore, ObjectInfo, parse_url
 from deep_store_sync.store.object_file import ObjectFile
 from deep_store_sync.totals import RunTotals
 from deep_store_sync.workdir import work_folder
@@ -42,10 +44,12 @@ BACKUP, STAGED, UPLOADS = "backup", "staged", "uploads"
 """Folders of a run: the copies and notes of what it overwrote, the rebuilt archives that wait to be published, and the
 notes on its multipart uploads into the deep store."""
 
-_FAILED, _DOWNLOADS, _NOTE = "failed", "downloads", ".note"
+_BEGUN, _FAILED, _DOWNLOADS, _NOTE = "begun", "failed", "downloads", ".note"
 
 _PLAN, _REPORT = "plan.parquet", "report.parquet"
-_RECORD = ".json"
+_COPY, _RECORD = ".tar", ".json"
+# Of versions before, there was one copy and one note of a segment: right in the folder, with no part of their own.
+_BACKED_UP = re.compile(rf"(.+?)(?:/[0-9a-f]{{32}})?(?:{re.escape(_COPY)}|{re.escape(_RECORD)})", re.DOTALL)
 
 
 class Workspace:
@@ -59,6 +63,11 @@ class Workspace:
     def runs_url(root_url: str, table: str) -> str:
         """Below which URL the runs of a table lie, a folder each."""
         return f"{root_url.rstrip('/')}/{quote(table, safe='')}/runs"
+
+    @staticmethod
+    def tables(store: DeepStore, root_url: str) -> list[str]:
+        """The tables that have runs there, by name with type; also whatever else has a folder."""
+        return [unquote(url.rstrip("/").rpartition("/")[2]) for url in store.folders(root_url)]
 
     @classmethod
     def for_run(cls, store: DeepStore, root_url: str, table: str, run_id: str, created_ms: int) -> Workspace:
@@ -90,21 +99,28 @@ class Workspace:
         """Where a rebuilt archive waits to be published."""
         return f"{self.run_url}/{STAGED}/{_object_name(segment)}"
 
-    def backup_url(self, segment: str) -> str:
-        """Where the copy of the object lies that this run overwrote."""
-        return f"{self.run_url}/{BACKUP}/{_object_name(segment)}"
+    def backup_urls(self, segment: str) -> tuple[str, str]:
+        """Where a copy of the object is to lie that this run is about to overwrite, and the note on what was kept.
 
-    def backup_record_url(self, segment: str) -> str:
-        """Where it is noted what of the object was kept, and how, before this run overwrote it."""
-        return f"{self.run_url}/{BACKUP}/{quote(segment, safe='')}{_RECORD}"
+        Nobody else gets these: two processes may be at work on a segment, since Airflow begins another try of a task
+        whose process it takes for dead.
+        """
+        place = f"{self.run_url}/{BACKUP}/{quote(segment, safe='')}/{uuid4().hex}"
+        return place + _COPY, place + _RECORD
 
-    def backup_records(self) -> Iterator[tuple[str, str]]:
-        """Segment and URL of every such note."""
-        folder = f"{self.run_url}/{BACKUP}/"
-        for item in self._store.list(folder):
-            name = parse_url(item.url)[1].removeprefix(parse_url(folder)[1])
-            if name.endswith(_RECORD):
-                yield name.removesuffix(_RECORD), item.url
+    def backup_records(self, segment: str | None = None) -> Iterator[tuple[str, ObjectInfo]]:
+        """Segment and place of every such note, or of those on one segment. There may be several on a segment."""
+        folder, name = f"{self.run_url}/{BACKUP}/", quote(segment or "", safe="")
+        for prefix in ("",) if segment is None else (f"{name}/", f"{name}{_RECORD}"):
+            for item in self._store.list(folder + prefix):
+                of = self.backed_up(item.url)
+                if item.url.endswith(_RECORD) and of is not None and segment in (None, of):
+                    yield of, item
+
+    def backed_up(self, url: str) -> str | None:
+        """The segment that a copy or note among the backups of this run is of; None where it is neither."""
+        name = _BACKED_UP.fullmatch(parse_url(url)[1].removeprefix(parse_url(f"{self.run_url}/{BACKUP}/")[1]))
+        return name[1] if name else None
 
     def tries_of(self, run_id: str) -> list[Workspace]:
         """The places of a run of the same table, one for each time its plan was made, oldest first."""
@@ -164,6 +180,18 @@ class Workspace:
         for stage in stages:
             self._store.delete(self.result_url(stage, batch))
 
+    def note_begun(self, batch: str) -> None:
+        """Note that a try of a batch began to rebuild its segments."""
+        self._store.write_workspace(self._begun_url(batch), b"")
+
+    def was_begun(self, batch: str) -> bool:
+        """Whether there is such a note."""
+        try:
+            self._store.head(self._begun_url(batch))
+        except ObjectNotFoundError:
+            return False
+        return True
+
     def note_failure(self, segment: str) -> None:
         """Note that a segment failed, for the other batches of the run to see."""
         self._store.write_workspace(self._failure_url(segment), b"")
@@ -197,6 +225,9 @@ class Workspace:
     def _downloads_url(self, batch: str, size: int) -> str:
         return f"{self.run_url}/{_DOWNLOADS}/{quote(batch, safe='')}/{size}{_NOTE}"
 
+    def _begun_url(self, batch: str) -> str:
+        return f"{self.run_url}/{_BEGUN}/{quote(batch, safe='')}{_NOTE}"
+
     def _failure_url(self, segment: str) -> str:
         return f"{self.run_url}/{_FAILED}/{quote(segment, safe='')}{_NOTE}"
 
@@ -204,12 +235,12 @@ class Workspace:
         """Note that a multipart upload to this URL is the run's."""
         self._store.write_workspace(f"{self.run_url}/{UPLOADS}/{quote(upload_id, safe='')}{_NOTE}", url.encode())
 
-    def noted_uploads(self) -> Iterator[tuple[str, str]]:
-        """Upload id of every such note, and the note's URL."""
+    def noted_uploads(self) -> Iterator[tuple[str, ObjectInfo]]:
+        """Upload id of every such note, and where the note lies."""
         folder = f"{self.run_url}/{UPLOADS}/"
         start = len(parse_url(folder)[1])
         for item in self._store.list(folder):
-            yield parse_url(item.url)[1][start:].removesuffix(_NOTE), item.url
+            yield parse_url(item.url)[1][start:].removesuffix(_NOTE), item
 
     def write_report_columns(
         self, outcomes: Iterable[pa.RecordBatch], totals: Callable[[], RunTotals] | None = None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
 import signal
 import sys
 import threading
@@ -14,9 +12,8 @@ from pathlib import Path
 from pinot_sandbox.errors import SandboxError
 from pinot_sandbox.gateway import choose_gateway
 from pinot_sandbox.sandbox import Sandbox
+from pinot_sandbox.shell import program, write_environment
 from pinot_sandbox.toolchain import Progress, ensure_classes, ensure_jars
-
-_ENVIRONMENT_FILE = "sandbox.env"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,16 +55,25 @@ def _up(options: argparse.Namespace, tell: Progress) -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: stop.set())
     with Sandbox.start(options.root, s3=options.s3, servers=options.servers, progress=tell) as sandbox:
+        tables = sandbox.root / "tables"
         if options.flights and not stop.is_set():
+            from pinot_sandbox.demo_stage import write_table_file  # loads Rich and boto3, which takes its time
+
             tell("loading the sample table flights")
             tell(f"loaded {len(sandbox.load_flights())} segments of flights_OFFLINE")
-        environment = _write_environment(sandbox)
+            write_table_file(sandbox, tables)
+            look = f" && {program('deep-store-sync')} plan --force"
+        else:
+            tables.mkdir()
+            look = ""
+        environment = write_environment(sandbox, tables)
         _say(f"controller      {sandbox.controller_url}")
         for server in sandbox.servers:
             _say(f"server          {server} at {sandbox.server_admin_url(server)}")
         _say(f"S3 gateway      {sandbox.s3.endpoint_url} ({sandbox.s3.kind})")
         _say(f"deep store      {sandbox.deep_store_url}")
-        _say(f"environment     {environment} (addresses and credentials, for `source`)")
+        _say(f"table files     {tables}")
+        _say(f"in a shell      source {environment}{look}")
         _say(f"logs            {sandbox.root / 'logs'}")
         _say("Ctrl-C ends it.")
         stop.wait()
@@ -84,23 +90,6 @@ def _demo(options: argparse.Namespace) -> int:
         sys.stderr.write("stopped\n")
         return 130
     return 0
-
-
-def _write_environment(sandbox: Sandbox) -> Path:
-    """Writes what a shell needs to use the sandbox into a file that only its owner can read."""
-    path = sandbox.root / _ENVIRONMENT_FILE
-    variables = {
-        "PINOT_CONTROLLER_URL": sandbox.controller_url,
-        "PINOT_DEEP_STORE_URL": sandbox.deep_store_url,
-        "AWS_ENDPOINT_URL": sandbox.s3.endpoint_url,
-        "AWS_ACCESS_KEY_ID": sandbox.s3.access_key,
-        "AWS_SECRET_ACCESS_KEY": sandbox.s3.secret_key,
-        "AWS_DEFAULT_REGION": sandbox.s3.region,
-    }
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.writelines(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
-    return path
 
 
 def _say(line: str) -> None:

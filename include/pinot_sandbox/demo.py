@@ -28,6 +28,7 @@ from pinot_sandbox.demo_tables import SEGMENT_COLUMNS, Screen, index_rows, segme
 from pinot_sandbox.errors import SandboxError
 from pinot_sandbox.gateway import GatewayKind
 from pinot_sandbox.segment_facts import STAR_TREE, SegmentFacts, differences
+from pinot_sandbox.shell import program, write_environment
 
 _FIRST_CHANGE: Final[Mapping[str, Any]] = {
     "invertedIndexColumns": ["carrier", "dest", "origin"],
@@ -98,7 +99,7 @@ def play(*, s3: Literal["auto"] | GatewayKind = "auto", keep: bool = False) -> N
     if not (keep or attended):
         screen.say(
             "Cluster and Airflow are stopped, and nothing is left of them. To have them left up in the end, for a "
-            f"look around: {_python()} -m pinot_sandbox demo --keep"
+            f"look around: {program('python')} -m pinot_sandbox demo --keep"
         )
 
 
@@ -264,7 +265,10 @@ def _leave_open(stage: Stage, *, attended: bool) -> None:
     screen.chapter("Have a look")
     screen.line(f"Airflow:  {airflow.url}/dags/{DAG}")
     screen.line(f"login:    user admin, password in {airflow.password_file}")
+    screen.line(f"page:     {airflow.url}/plugin/deep-store-sync")
     screen.line(f"Pinot:    {stage.sandbox.controller_url}")
+    environment = write_environment(stage.sandbox, stage.tables)
+    screen.line(f"shell:    source {environment} && {program('deep-store-sync')} status")
     screen.line(f"logs:     {airflow.logs} and {stage.sandbox.root / 'logs'}")
     screen.line("Enter or Ctrl-C ends it all." if attended else "Ctrl-C ends it all.")
     with contextlib.suppress(KeyboardInterrupt):
@@ -273,9 +277,3 @@ def _leave_open(stage: Stage, *, attended: bool) -> None:
         else:
             signal.pause()
     screen.line("stopping")
-
-
-def _python() -> str:
-    """This Python as one would type it."""
-    near = os.path.relpath(sys.executable)
-    return sys.executable if near.startswith("..") else near

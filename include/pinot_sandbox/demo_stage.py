@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pinot_sandbox.gateway import GatewayKind
 from pinot_sandbox.live_airflow import LiveAirflow
 from pinot_sandbox.sandbox import Sandbox
 from pinot_sandbox.segment_facts import TableFacts
+from pinot_sandbox.shell import without_proxy
 from pinot_sandbox.toolchain import pinot_version
 
 TABLE: Final = f"{flights.TABLE}_OFFLINE"
@@ -32,7 +32,10 @@ SEGMENTS: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Everything that is up. `workspace` is the URL of the DAG's workspace, `facts` looks at the table."""
+    """Everything that is up. `workspace` is the URL of the DAG's workspace, `tables` the folder with its table file.
+
+    `facts` looks at the table.
+    """
 
     screen: Screen
     sandbox: Sandbox
@@ -40,6 +43,7 @@ class Stage:
     store: DeepStore
     facts: TableFacts
     workspace: str
+    tables: Path
 
 
 @contextlib.contextmanager
@@ -57,14 +61,13 @@ def set_up(screen: Screen, home: Path, s3: Literal["auto"] | GatewayKind) -> Ite
     screen.chapter("A Pinot cluster, a table, an Airflow")
     with contextlib.ExitStack() as stack:
         sandbox = stack.enter_context(Sandbox.start(home / "pinot", s3=s3, progress=screen.line))
-        workspace = f"s3://{sandbox.s3.bucket}/deep-store-sync"
+        workspace = workspace_of(sandbox)
         with screen.working(f"loading the sample table {TABLE}"):
             segments = sandbox.load_flights()
         [[rows]] = sandbox.query("select count(*) from flights")
         check((rows, len(segments)) == (flights.ROWS, SEGMENTS), f"{rows} rows, {len(segments)} segments were loaded")
         tables = home / "tables"
-        tables.mkdir()
-        (tables / f"{TABLE}.yaml").write_text(table_file(sandbox, workspace))
+        write_table_file(sandbox, tables)
         with screen.working("starting Airflow (API server, scheduler, DAG processor, triggerer), half a minute"):
             airflow = stack.enter_context(
                 LiveAirflow(
@@ -82,13 +85,24 @@ def set_up(screen: Screen, home: Path, s3: Literal["auto"] | GatewayKind) -> Ite
         store = DeepStore(client)
         facts = TableFacts(sandbox, controller, store, TABLE)
         screen.table("What runs", ("Part", "Which", "Where"), _parts(sandbox, airflow))
-        yield Stage(screen, sandbox, airflow, store, facts, workspace)
+        yield Stage(screen, sandbox, airflow, store, facts, workspace, tables)
 
 
 def check(true: bool, otherwise: str) -> None:
     """Fails the demo with what is the case, unless the story holds."""
     if not true:
         raise SandboxError(f"The demo did not come out as told: {otherwise}")
+
+
+def workspace_of(sandbox: Sandbox) -> str:
+    """The URL of the sample table's workspace."""
+    return f"s3://{sandbox.s3.bucket}/deep-store-sync"
+
+
+def write_table_file(sandbox: Sandbox, folder: Path) -> None:
+    """Writes the table file of the sample table into a folder, which is made."""
+    folder.mkdir()
+    (folder / f"{TABLE}.yaml").write_text(table_file(sandbox, workspace_of(sandbox)))
 
 
 def table_file(sandbox: Sandbox, workspace: str) -> str:
@@ -123,12 +137,6 @@ def connections(sandbox: Sandbox) -> dict[str, str]:
             }
         ),
     }
-
-
-def without_proxy() -> dict[str, str]:
-    """Everything is on this machine, whatever proxy the environment names for the rest of the world."""
-    hosts = ",".join(filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), "127.0.0.1,localhost"]))
-    return {"NO_PROXY": hosts, "no_proxy": hosts}
 
 
 def keep_logs(home: Path) -> list[Path]:

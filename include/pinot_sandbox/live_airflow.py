@@ -336,10 +336,15 @@ class LiveAirflow:
         token = self._api.post("/auth/token", json={"username": "admin", "password": password}).json()["access_token"]
         self._api.headers["Authorization"] = f"Bearer {token}"
 
-    def _request(self, method: str, path: str, **options: Any) -> Any:
+    def _request(self, method: str, path: str, *, again: bool = True, **options: Any) -> Any:
         if self._api is None:
             raise SandboxError("this Airflow is not running")
-        response = self._api.request(method, f"/api/v2{path}", **options)
+        try:
+            response = self._api.request(method, f"/api/v2{path}", **options)
+        except httpx.TransportError as error:
+            if method == "GET" and again:  # on a machine that is busy beyond measure, an answer may take its time
+                return self._request(method, path, again=False, **options)
+            raise SandboxError(f"{method} {path}: Airflow gives no answer ({error}; logs in {self.logs})") from error
         return response.json() if response.content else None
 
     def _all(self, path: str, key: str) -> list[dict[str, Any]]:

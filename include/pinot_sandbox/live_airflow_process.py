@@ -35,7 +35,8 @@ _START_TIMEOUT_S: Final = 180.0
 _TERM_S: Final = 4.0
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
-_SERVICES: Final = ("scheduler", "dag-processor", "triggerer")
+# Servers of logs would listen on all addresses, and are not needed: all that runs here reads the same folder.
+_SERVICES: Final = (("scheduler", "--skip-serve-logs"), ("dag-processor",), ("triggerer", "--skip-serve-logs"))
 
 
 def main() -> None:
@@ -84,7 +85,7 @@ class _Airflow:
             self._environment |= self._start_redis()
         url = self._start_api_server()
         for service in _SERVICES:
-            self._start_service(service)
+            self._start_service(*service)
         workers = [self._start_worker(number) for number in range(self._workers)]
         return {"url": url, "environment": self._environment, "workers": workers}
 
@@ -240,8 +241,6 @@ def _settings(config: Mapping[str, Any]) -> dict[str, str]:
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
         "DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "LOGGING__BASE_LOG_FOLDER": str(home / "logs" / "tasks"),
-        "LOGGING__WORKER_LOG_SERVER_PORT": str(_free_port()),
-        "LOGGING__TRIGGER_LOG_SERVER_PORT": str(_free_port()),
         "USAGE_DATA_COLLECTION__ENABLED": "False",
     }
     return {"AIRFLOW_HOME": str(home), **{f"AIRFLOW__{name}": value for name, value in settings.items()}}

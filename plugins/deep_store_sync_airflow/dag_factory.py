@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from zoneinfo import ZoneInfo
 from airflow.sdk import DAG, BaseOperator, Context, CronDataIntervalTimetable, TriggerRule, task_group
 from airflow.sdk.exceptions import AirflowFailException
 
-from deep_store_sync.settings import (
+from deep_store_sync.settings import TableSync, is_table_name
+from deep_store_sync.table_files import (
     BrokenTable,
     LoadedDiscovery,
     LoadedTable,
-    TableSync,
+    TablesOf,
     load_files,
     load_tables,
     tables_of,
@@ -51,8 +52,8 @@ def tables_folder(default: Path) -> Path:
 def build_dags(folder: Path, *, only: str | None = None, **options: Any) -> Iterator[DAG]:
     """The DAGs of a folder of table files: of its tables, of those discovered, and of discoveries themselves.
 
-    `only` names the one that a task needs: the others are not built. `options` go to each DAG: callbacks, a deadline,
-    access control.
+    `only` names the one that a task needs: the others are not built, and no list is looked up for a table that a
+    single discovery means. `options` go to each DAG: callbacks, a deadline, access control.
 
     Raises:
         ConfigError: the folder is not there.
@@ -66,7 +67,7 @@ def build_dags(folder: Path, *, only: str | None = None, **options: Any) -> Iter
         return
     tables = dag_ids(tables_of(files, lambda _: ()))
     if discoveries and only not in tables:  # a task of a table with a file of its own looks no variable up
-        tables = dag_ids(tables_of(files, read_list))
+        tables = dag_ids(tables_of(files, _found(discoveries.values(), only)))
     for dag_id, table in tables.items():
         if only is not None and only != dag_id:
             continue
@@ -76,6 +77,13 @@ def build_dags(folder: Path, *, only: str | None = None, **options: Any) -> Iter
             yield build_dag(table.settings, **{"is_paused_upon_creation": table.discovery.start_paused, **options})
         else:
             yield build_dag(table.settings, **options)
+
+
+def _found(discoveries: Iterable[LoadedDiscovery], only: str | None) -> TablesOf:
+    """What discoveries have found: the lists, but for a table that one of them alone can have found."""
+    table = only.removeprefix(DAG_PREFIX) if only else ""
+    meant_by = [discovery for discovery in discoveries if is_table_name(table) and discovery.discovery.means(table)]
+    return read_list if len(meant_by) != 1 else lambda discovery: [table]
 
 
 def dag_ids(tables: list[LoadedTable | BrokenTable]) -> dict[str, LoadedTable | BrokenTable]:

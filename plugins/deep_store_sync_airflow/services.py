@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 from airflow.sdk import Variable
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from deep_store_sync.errors import ConfigError, DeepStoreSyncError
+from deep_store_sync.quoting import excerpt, without_userinfo
 from deep_store_sync.settings import TableSync
 from deep_store_sync_airflow.hooks.pinot_controller import PinotControllerHook
 
 if TYPE_CHECKING:
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from botocore.config import Config
-    from mypy_boto3_s3 import S3Client
 
     from deep_store_sync.services import Services
+    from deep_store_sync.store.deep_store import DeepStore
 
 log = logging.getLogger("deep_store_sync")
 """What the core logs to: it reaches the task's log."""
@@ -44,30 +44,44 @@ def open_services(settings: TableSync) -> Iterator[Services]:
         ConfigError: a connection is wrong.
         DeepStoreError: it gives no credentials: a role that must not be assumed, a profile that is not there.
     """
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
     from deep_store_sync.services import Services
-    from deep_store_sync.store.client_config import client_config
-    from deep_store_sync.store.deep_store import DeepStore
-    from deep_store_sync.store.store_errors import translated
 
     hook = controller_hook(settings)
     with ExitStack() as stack:
         controller = stack.enter_context(hook.get_conn())
         servers = stack.enter_context(hook.get_server_client())
-        with translated("credentials of the connection", settings.aws_connection):
-            s3 = S3Hook(aws_conn_id=settings.aws_connection)
-            # What the connection's config_kwargs say goes before what the table says.
-            config = client_config(settings.store_timeout.total_seconds()).merge(s3.config)
-            client = _client(s3, config, settings.aws_connection)
-        yield Services(controller=controller, servers=servers, store=DeepStore(client), settings=settings)
+        store = stack.enter_context(open_store(settings))
+        yield Services(controller=controller, servers=servers, store=store, settings=settings)
 
 
-def _client(s3: S3Hook, config: Config, connection: str) -> S3Client:
-    try:
-        return s3.get_client_type(config=config)
-    except ValueError as error:  # an endpoint that is no URL, a region that is none
-        raise ConfigError(f"connection {connection}: {error}; correct its extra") from error
+@contextmanager
+def open_store(settings: TableSync, limits: Config | None = None) -> Iterator[DeepStore]:
+    """The store of a table alone, by the Airflow connection that the table names, closed at the end.
+
+    What the connection's `config_kwargs` say goes before what the table says, and `limits` before both.
+
+    Raises:
+        ConfigError: the connection is wrong.
+        DeepStoreError: it gives no credentials: a role that must not be assumed, a profile that is not there.
+    """
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from deep_store_sync.store.client_config import client_config
+    from deep_store_sync.store.deep_store import DeepStore
+    from deep_store_sync.store.store_errors import translated
+
+    connection = settings.aws_connection
+    with translated("credentials of the connection", connection):
+        try:
+            config = client_config(settings.store_timeout.total_seconds()).merge(S3Hook(aws_conn_id=connection).config)
+            # By a hook with this configuration, which counts for the assuming of a role as well.
+            client = S3Hook(aws_conn_id=connection, config=config.merge(limits) if limits else config).get_client_type()
+        except (ValueError, TypeError, NotImplementedError, AirflowException) as error:
+            # An endpoint that is no URL, a region that is none, what botocore does not know, an extra that is no JSON.
+            said = without_userinfo(excerpt(str(error)))
+            raise ConfigError(f"connection {connection}: {said}; correct its extra") from error
+    with closing(client):
+        yield DeepStore(client)
 
 
 @contextmanager

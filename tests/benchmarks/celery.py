@@ -19,8 +19,9 @@ from tests.benchmarks.measure import ROOT
 from tests.benchmarks.run import write_row
 
 from pinot_sandbox import Sandbox
-from pinot_sandbox.demo_stage import connections, without_proxy
+from pinot_sandbox.demo_stage import connections
 from pinot_sandbox.live_airflow import LiveAirflow
+from pinot_sandbox.shell import without_proxy
 
 TABLE = "flights_OFFLINE"
 DAG = f"deep_store_sync__{TABLE}"

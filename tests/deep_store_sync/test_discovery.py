@@ -14,7 +14,8 @@ import pytest
 from deep_store_sync.discovery import find_tables, list_text, listed_tables
 from deep_store_sync.errors import ConfigError, PinotAnswerError, PinotUnavailableError
 from deep_store_sync.pinot.controller import ControllerClient
-from deep_store_sync.settings import BrokenTable, Discovery, LoadedDiscovery, LoadedTable, load_files, load_tables
+from deep_store_sync.settings import Discovery
+from deep_store_sync.table_files import BrokenTable, LoadedDiscovery, LoadedTable, load_files, load_tables
 
 LOG = logging.getLogger("test")
 SHARED = "deepStorePrefixes: [s3://pinot/deepstore]\nworkspace: s3://pinot/deep-store-sync\n"

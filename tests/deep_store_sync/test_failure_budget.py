@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import pytest
 
 from deep_store_sync.errors import DeepStoreUnavailableError, EngineError, PinotUnavailableError, StoppedError
-from deep_store_sync.failure_budget import SHARE_COUNTS_FROM, FailureBudget, used_up
+from deep_store_sync.failure_budget import KEPT_S, SHARE_COUNTS_FROM, FailureBudget, used_up
 from deep_store_sync.model import Action, Plan, PlannedSegment, RunRequest, Servers, StampState
 from deep_store_sync.services import Services
 from deep_store_sync.settings import TableSync
-from deep_store_sync.store.deep_store import DeepStore
+from deep_store_sync.store.deep_store import DeepStore, ObjectInfo
 from deep_store_sync.workspace import Workspace
 
 LOG = logging.getLogger("tests.failure_budget")
@@ -37,7 +40,22 @@ def test_when_it_is_used_up(failed: int, planned: int, most: int | None, share: 
     assert says is None or says in str(reason)
 
 
-def budget(store: DeepStore, prefix: str, log: logging.Logger = LOG, **settings: Any) -> FailureBudget:
+class Clock:
+    """Seconds that a test lets pass."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def budget(
+    store: DeepStore,
+    prefix: str,
+    log: logging.Logger = LOG,
+    clock: Callable[[], float] = time.monotonic,
+    **settings: Any,
+) -> FailureBudget:
     """As each task of a run makes its own."""
     rows = [
         PlannedSegment(f"s{number}", Action.REBUILD, "", "v1:0", Servers.STALE, StampState.NONE, batch="b0001")
@@ -48,16 +66,47 @@ def budget(store: DeepStore, prefix: str, log: logging.Logger = LOG, **settings:
     )
     nothing = cast(Any, None)
     plan = Plan("t_OFFLINE", RunRequest("run"), 0, {}, {}, tuple(rows))
-    return FailureBudget(Services(nothing, nothing, store, table), Workspace(store, f"{prefix}/run/1"), plan, log)
+    return FailureBudget(
+        Services(nothing, nothing, store, table), Workspace(store, f"{prefix}/run/1"), plan, log, clock
+    )
 
 
 def test_it_counts_the_failures_of_all_tasks_each_segment_once(store: DeepStore, prefix: str) -> None:
-    one, other = budget(store, prefix, max_failures=3), budget(store, prefix, max_failures=3)
+    clock = Clock()
+    one, other = (budget(store, prefix, clock=clock, max_failures=3) for _ in range(2))
     one.record(["s0", ODD])
     other.record(["s0"])
     assert one.used_up() is None
     other.record(["s1"])
-    assert one.used_up() == other.used_up() == "3 segments of this run have failed, and maxFailures is 3"
+    assert other.used_up() == "3 segments of this run have failed, and maxFailures is 3"
+    assert one.used_up() is None
+    clock.now += KEPT_S
+    assert one.used_up() == other.used_up()
+
+
+def test_notes_are_listed_now_and_then_and_own_failures_count_at_once(s3: Any, prefix: str) -> None:
+    store, clock = FakeCountingStore(s3), Clock()
+    one = budget(store, prefix, clock=clock, max_failures=3)
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: one.used_up(), range(50))) == {None}
+    assert store.listings == 1
+    one.record(["s0", "s1", "s2"])
+    assert one.used_up() is not None
+    assert one.used_up(apart_from=["s0", "s5"]) is None
+    assert store.listings == 1
+    clock.now += KEPT_S
+    assert one.used_up() is not None
+    assert store.listings == 2
+
+
+def test_what_another_task_tries_again_counts_no_more(store: DeepStore, prefix: str) -> None:
+    clock = Clock()
+    one, other = (budget(store, prefix, clock=clock, max_failures=1) for _ in range(2))
+    other.record(["s0"])
+    assert one.used_up() is not None
+    other.forget(["s0"])
+    clock.now += KEPT_S
+    assert one.used_up() is None
 
 
 def test_what_is_tried_again_has_not_failed(store: DeepStore, prefix: str) -> None:
@@ -70,6 +119,16 @@ def test_what_is_tried_again_has_not_failed(store: DeepStore, prefix: str) -> No
     assert one.used_up() is None
 
 
+class FakeCountingStore(DeepStore):
+    """The real store, which counts how often notes are listed."""
+
+    listings = 0
+
+    def list(self, prefix_url: str) -> Iterator[ObjectInfo]:
+        self.listings += 1
+        return super().list(prefix_url)
+
+
 class FakeStoreWithoutAnswers(DeepStore):
     """A store that takes nothing now."""
 
@@ -80,8 +139,10 @@ class FakeStoreWithoutAnswers(DeepStore):
 def test_a_note_that_cannot_be_written_is_a_warning_and_stops_nobody(
     s3: Any, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    budget(FakeStoreWithoutAnswers(s3), prefix).record(["s0"])
+    one = budget(FakeStoreWithoutAnswers(s3), prefix, max_failures=1)
+    one.record(["s0"])
     assert "no answer from the store" in caplog.text
+    assert one.used_up() is not None  # the batch itself knows
 
 
 @pytest.mark.parametrize(

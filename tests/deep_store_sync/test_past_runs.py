@@ -12,9 +12,11 @@ import pytest
 from deep_store_sync.estimate import Pace
 from deep_store_sync.model import Outcome, Plan, RunRequest, SegmentOutcome
 from deep_store_sync.past_runs import known_pace
+from deep_store_sync.rows import record_batch
 from deep_store_sync.services import Services
 from deep_store_sync.settings import TableSync
 from deep_store_sync.store.deep_store import DeepStore, ObjectInfo
+from deep_store_sync.totals import RunTotals
 from deep_store_sync.workspace import Workspace
 from pinot_sandbox.gateway import S3Gateway
 
@@ -54,9 +56,9 @@ class Runs:
         place.write_plan(Plan(TABLE, RunRequest(run_id), 1, {}, {}, ()))
         self.store.took[run_id] = seconds
         if report:
-            place.write_report(
-                [SegmentOutcome("a", Outcome.SYNCED, object_bytes=downloaded), SegmentOutcome("b", Outcome.SKIPPED)]
-            )
+            rows = [SegmentOutcome("a", Outcome.SYNCED, object_bytes=downloaded), SegmentOutcome("b", Outcome.SKIPPED)]
+            totals = RunTotals({"synced": 1, "skipped": 1}, {}, downloaded_bytes=downloaded)
+            place.write_report_columns([record_batch(rows, SegmentOutcome)], lambda: totals)
 
     def pace(self) -> Pace | None:
         return known_pace(self.services, LOG)
@@ -73,6 +75,16 @@ def test_without_a_finished_run_nothing_is_known(runs: Runs) -> None:
     runs.add("manual__2", 0, 5)
     runs.add("manual__3", 100, 0)
     assert runs.pace() is None
+
+
+def test_a_report_of_an_older_version_tells_no_totals_and_does_not_count(runs: Runs) -> None:
+    runs.add("manual__1", 1_000, 10)
+    runs.add("manual__2", 5_000, 20, report=False)
+    place = Workspace.for_run(runs.store, runs.root, TABLE, "manual__3", 1)
+    place.write_plan(Plan(TABLE, RunRequest("manual__3"), 1, {}, {}, ()))
+    runs.store.took["manual__3"] = 10
+    place.write_report([SegmentOutcome("a", Outcome.SYNCED, object_bytes=70)])
+    assert runs.pace() == Pace(1, 1_000, 10.0)
 
 
 def test_finished_runs_are_taken_together(runs: Runs) -> None:

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from deep_store_sync.errors import ConfigError
-from deep_store_sync.settings import BrokenTable, LoadedTable, TableSync, load_tables
+from deep_store_sync.settings import TableSync
+from deep_store_sync.table_files import BrokenTable, LoadedTable, load_tables
 
 GOOD = """\
 table: flights_OFFLINE

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from deep_store_sync.settings import BrokenTable, load_table
 from deep_store_sync.settings_reference import PAGE, SCHEMA, reference, table_schema, write_reference
+from deep_store_sync.table_files import BrokenTable, load_table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"

@@ -10,7 +10,8 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, TriggerRule
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 
-from deep_store_sync.settings import BrokenTable, TableSync
+from deep_store_sync.settings import TableSync
+from deep_store_sync.table_files import BrokenTable
 from deep_store_sync_airflow.dag_factory import BROKEN_TAG, build_dag, build_dags, tables_folder
 from deep_store_sync_airflow.operators.base import MAP_INDEX_TEMPLATE
 

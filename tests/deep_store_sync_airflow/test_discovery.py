@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, CronDataIntervalTimetable, Variable
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time import comms, task_runner
 from airflow.serialization.serialized_objects import DagSerialization
 from tests.deep_store_sync_airflow.fake_controller import FakeController
 
 from deep_store_sync.errors import PinotUnavailableError
-from deep_store_sync.settings import LoadedDiscovery, load_files
+from deep_store_sync.table_files import LoadedDiscovery, load_files
 from deep_store_sync_airflow.dag_factory import TAGS, broken_tables, build_dags, build_discovery_dag
 from deep_store_sync_airflow.operators.list_tables import ListTables
 
@@ -72,17 +73,127 @@ def test_who_wants_to_look_first_can(folder: Path, variables: dict[str, str]) ->
     assert dags(folder)["deep_store_sync__b_REALTIME"].is_paused_upon_creation is True
 
 
-def test_a_task_looks_up_no_variable_but_for_a_table_that_was_found(
+def test_a_task_looks_up_no_variable_but_for_a_table_that_two_may_have_found(
     folder: Path, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    variables[VARIABLE] = '["b_REALTIME"]'
     asked: list[str] = []
     monkeypatch.setattr(Variable, "get", lambda key, default=None: asked.append(key) or variables.get(key, default))
-    assert list(dags(folder, only="deep_store_sync__own_OFFLINE")) == ["deep_store_sync__own_OFFLINE"]
-    assert list(dags(folder, only=DISCOVER)) == [DISCOVER]
+    for dag_id in ("deep_store_sync__own_OFFLINE", DISCOVER, "deep_store_sync__b_REALTIME"):
+        assert list(dags(folder, only=dag_id)) == [dag_id]
     assert asked == []
+    (folder / "more.yaml").write_text(
+        f"discover: true\ninclude: [b_*]\nretries: 7\n{SHARED}".replace("retries: 0\n", "")
+    )
+    assert list(dags(folder, only="deep_store_sync__c_REALTIME")) == ["deep_store_sync__c_REALTIME"]
+    assert asked == []
+    variables["deep_store_sync_tables__more"] = '["b_REALTIME"]'
+    (dag,) = dags(folder, only="deep_store_sync__b_REALTIME").values()
+    assert dag.default_args["retries"] == 7
+    assert set(asked) == {VARIABLE, "deep_store_sync_tables__more"}
+    assert dags(folder, only="deep_store_sync__tmp_a_OFFLINE") == {}
+
+
+# --- a look-up that fails --------------------------------------------------------------------------------------------
+
+
+class FakeSupervisor:
+    """Answers a parse as Airflow does, also while its database is `away`: for `values`, or for `all`."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self.away = ""
+
+    def send(self, message: Any) -> Any:
+        if isinstance(message, comms.GetVariable):
+            if message.key in self.values and not self.away:
+                return comms.VariableResult(key=message.key, value=self.values[message.key])
+            kind = ErrorType.API_SERVER_ERROR if self.away else ErrorType.VARIABLE_NOT_FOUND
+            return comms.ErrorResponse(error=kind)
+        if isinstance(message, comms.GetVariableKeys):
+            if self.away == "all":
+                raise AirflowRuntimeError(comms.ErrorResponse(error=ErrorType.API_SERVER_ERROR))
+            keys = [key for key in self.values if key.startswith(message.prefix or "")]
+            return comms.VariableKeysResult(keys=keys, total_entries=len(keys))
+        assert isinstance(message, comms.MaskSecret)
+        return None
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSupervisor:
+    """What a parse asks for variables, on a machine that has read none yet."""
+    supervisor = FakeSupervisor()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow home"))
+    return supervisor
+
+
+ALL = [DISCOVER, "deep_store_sync__own_OFFLINE"]
+
+
+@pytest.mark.parametrize("away", ["values", "all"])
+def test_a_look_up_that_fails_takes_no_dag_away(
+    folder: Path, supervisor: FakeSupervisor, away: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor.values[VARIABLE] = '["b_REALTIME"]'
+    found = sorted(dags(folder))
+    assert found == sorted(["deep_store_sync__b_REALTIME", *ALL])
+    supervisor.away = away
+    assert Variable.get(VARIABLE, default=None) is None  # as if there were none
+    assert sorted(dags(folder)) == found
+    assert broken_tables(folder) == []
+    assert f"all.yaml: the Airflow variable {VARIABLE} could not be looked up" in caplog.text
+    assert "the 1 tables of the last time stay" in caplog.text
     assert list(dags(folder, only="deep_store_sync__b_REALTIME")) == ["deep_store_sync__b_REALTIME"]
-    assert asked == [VARIABLE]
+    # It was newer than what a machine kept: that is what counts as soon as Airflow gives it.
+    supervisor.values[VARIABLE] = '["c_OFFLINE"]'
+    supervisor.away = ""
+    assert sorted(dags(folder)) == sorted(["deep_store_sync__c_OFFLINE", *ALL])
+
+
+@pytest.mark.parametrize("away", ["values", "all"])
+def test_where_nothing_was_read_before_it_is_an_error_of_that_file_alone(
+    folder: Path, supervisor: FakeSupervisor, away: str
+) -> None:
+    supervisor.values[VARIABLE] = '["b_REALTIME"]'
+    supervisor.away = away
+    assert sorted(dags(folder)) == sorted(["deep_store_sync__broken__all.yaml", *ALL])
+    (wrong,) = broken_tables(folder)
+    assert f"all.yaml: the Airflow variable {VARIABLE} could not be looked up" in wrong
+    assert "tried again with the next parse" in wrong
+    # A task is not held up by it.
+    assert list(dags(folder, only="deep_store_sync__b_REALTIME")) == ["deep_store_sync__b_REALTIME"]
+
+
+def test_a_variable_that_is_not_there_is_no_failure(folder: Path, supervisor: FakeSupervisor) -> None:
+    assert sorted(dags(folder)) == ALL
+    supervisor.values[VARIABLE] = '["b_REALTIME"]'
+    assert len(dags(folder)) == 3
+    del supervisor.values[VARIABLE]
+    assert sorted(dags(folder)) == ALL
+    assert broken_tables(folder) == []
+
+
+def test_what_was_kept_and_is_unreadable_counts_as_nothing(
+    folder: Path, supervisor: FakeSupervisor, tmp_path: Path
+) -> None:
+    supervisor.values[VARIABLE] = '["b_REALTIME"]'
+    (tmp_path / "airflow home").write_text("no folder")
+    assert len(dags(folder)) == 3  # nothing can be kept, and nothing has to be
+    supervisor.away = "all"
+    assert "could not be looked up" in broken_tables(folder)[0]
+
+
+def test_a_discovery_whose_list_cannot_be_looked_up_is_tried_again(
+    folder: Path, supervisor: FakeSupervisor, controller: FakeController
+) -> None:
+    supervisor.values[VARIABLE] = '["b_REALTIME"]'
+    supervisor.away = "all"
+    tables(controller, "a_OFFLINE")
+    with pytest.raises(AirflowRuntimeError):
+        ask(folder)
+    supervisor.away = "values"
+    with pytest.raises(LookupError, match="does not give it"):
+        ask(folder)
 
 
 def test_a_folder_without_discovery_looks_up_no_variable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

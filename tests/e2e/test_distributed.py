@@ -24,10 +24,11 @@ from deep_store_sync.stamp import AT_KEY
 from deep_store_sync.store.object_mark import read_mark
 from deep_store_sync.workspace import Workspace
 from pinot_sandbox import Sandbox
-from pinot_sandbox.demo_stage import connections, without_proxy
+from pinot_sandbox.demo_stage import connections
 from pinot_sandbox.live_airflow import LiveAirflow
 from pinot_sandbox.live_airflow_process import _postgres_binaries
 from pinot_sandbox.live_redis import redis_server
+from pinot_sandbox.shell import without_proxy
 
 pytestmark = pytest.mark.skipif(
     redis_server() is None or _postgres_binaries() is None,

@@ -14,8 +14,9 @@ from tests.browser import Browser, chromium
 from tests.e2e.kit import TABLE, Sync, add_indexes, outcomes
 
 from deep_store_sync.model import Outcome
-from pinot_sandbox.demo_stage import connections, without_proxy
+from pinot_sandbox.demo_stage import connections
 from pinot_sandbox.live_airflow import LiveAirflow
+from pinot_sandbox.shell import without_proxy
 
 DAG = f"deep_store_sync__{TABLE}"
 MONTHS = [1, 2, 3]
@@ -94,7 +95,8 @@ def test_the_page(sync: Sync, tmp_path: Path) -> None:
         browser.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
         browser.wait(lambda: not browser.all("dialog"), "the dialog is closed")
         browser.see(".actions button", "Dry run").click()
-        browser.see("dialog label", "The DAG is paused.")
+        browser.see("dialog p", "The DAG is paused")
+        browser.see("dialog label", "All its queued runs begin then, one after the other.").click()
         browser.see("dialog button.primary", "Start dry run").click()
         browser.see("[role=status] a", "manual__")
         (run,) = live.dag_runs(DAG)

@@ -11,6 +11,7 @@ from tests.e2e.kit import NEW_INDEXES, TABLE, Sync, add_indexes, leave_servers_b
 
 from deep_store_sync.errors import PinotUnavailableError
 from deep_store_sync.model import Action, DeferredBy, Outcome, PublishMode
+from deep_store_sync.publishing.backup import Backup
 from deep_store_sync.publishing.publish_segment import SegmentPublisher
 from deep_store_sync.store.object_mark import read_mark
 from deep_store_sync.workspace import Workspace
@@ -318,8 +319,9 @@ def test_staged_archives_are_removed_and_backups_kept(stale: Sync) -> None:
     workspace = Workspace.of_plan(stale.services.store, stale.last.plan_url)
     urls = {item.url for item in stale.services.store.list(workspace.run_url + "/")}
     assert not {url for url in urls if "/staged/" in url}
-    for name, old in before.items():
-        assert stale.services.store.read(workspace.backup_url(name)) == old
+    store = stale.services.store
+    notes = {name: Backup.from_json(store.read(item.url)) for name, item in workspace.backup_records()}
+    assert {name: store.read(str(note.copy_url)) for name, note in notes.items()} == before
 
 
 def test_batches_are_independent(stale: Sync) -> None:

@@ -96,7 +96,7 @@ class FaultySync:
 
     def choose_for_store(self, operation: str, key: str) -> Fault | None:
         """Calls of the store are named by operation and by what it is done to."""
-        if found := re.search(r"/(staged|backup)/([^/]+)\.(tar|json)$", key):
+        if found := re.search(r"/(staged|backup)/([^/]+?)(?:/[0-9a-f]{32})?\.(tar|json)$", key):
             place = "note" if found[3] == "json" else found[1]
             return self.choose(unquote(found[2]), f"{operation} {place}")
         if key.startswith("deepstore/") and not key.endswith("/"):

@@ -15,7 +15,7 @@ Command = Callable[[argparse.Namespace, Mapping[str, str]], int]
 def output_arguments() -> argparse.ArgumentParser:
     """How a command tells what it has to tell."""
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--json", action="store_true", help="print JSON")
+    shared.add_argument("--json", action="store_true", help="print one JSON document in place of lines")
     shared.add_argument("--verbose", action="store_true", help="tell on standard error what is being done")
     return shared
 
@@ -27,7 +27,7 @@ def table_arguments() -> argparse.ArgumentParser:
         "--tables", type=Path, metavar="FOLDER", help=f"folder with the table files (default: ${TABLES_VARIABLE})"
     )
     shared.add_argument(
-        "--table", metavar="NAME", help="table with its type, as in its file (default: all that there are)"
+        "--table", metavar="NAME", help="table with its type (default: all that have a file or are discovered)"
     )
     return shared
 
@@ -35,13 +35,18 @@ def table_arguments() -> argparse.ArgumentParser:
 def segment_arguments() -> argparse.ArgumentParser:
     """Which of its segments are."""
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--segment", action="append", default=[], metavar="GLOB", help="only segments like this one")
+    shared.add_argument(
+        "--segment",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="only segments like this one; may be given several times",
+    )
     return shared
 
 
 def count(text: str) -> int:
     """A number above zero."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("give a number above zero")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above zero")
+    return int(text)

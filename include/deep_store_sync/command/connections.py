@@ -9,12 +9,13 @@ The controller, the first of these that is set:
 - `AIRFLOW_CONN_<ID>` for the table's `controllerConnection`, in either form that Airflow takes: JSON or URI.
 
 The store: boto3's own chain (`AWS_ACCESS_KEY_ID`, `AWS_PROFILE`, a role, …; `AWS_ENDPOINT_URL_S3` for a store that is
-not AWS's).
+not AWS's), and `AWS_REGION`, which boto3 does not read: as with other AWS tools, it goes before `AWS_DEFAULT_REGION`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -57,10 +58,15 @@ def open_store(settings: TableSync) -> Iterator[DeepStore]:
         ConfigError: the environment has something wrong.
     """
     try:
-        client = boto3.client("s3", config=client_config(settings.store_timeout.total_seconds()))
+        client = boto3.client(
+            "s3",
+            region_name=os.environ.get("AWS_REGION") or None,
+            config=client_config(settings.store_timeout.total_seconds()),
+        )
     except (BotoCoreError, ValueError) as error:
         raise ConfigError(
-            f"no S3 client could be made ({error}): check AWS_REGION, AWS_PROFILE and AWS_ENDPOINT_URL_S3"
+            f"no S3 client could be made ({error}): check AWS_REGION, AWS_DEFAULT_REGION, AWS_PROFILE and "
+            "AWS_ENDPOINT_URL_S3"
         ) from error
     with closing(client):
         yield DeepStore(client)

@@ -7,12 +7,13 @@ import logging
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from deep_store_sync.command.exit_codes import DONE
-from deep_store_sync.command.output import document, facts, heading, members, say, table
+from deep_store_sync.command.connections import open_services
+from deep_store_sync.command.every_table import for_every_table
+from deep_store_sync.command.output import facts, heading, members, say, table
 from deep_store_sync.command.progress import shown
-from deep_store_sync.command.tables import each_table
-from deep_store_sync.errors import ConfigError
+from deep_store_sync.command.tables import meant_tables
 from deep_store_sync.model import SegmentRecord
+from deep_store_sync.settings import TableSync
 from deep_store_sync.spoken import spoken_bytes
 from deep_store_sync.upkeep.explain import Explanation, Ruling, explain
 
@@ -29,22 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    """Explain the segment; returns the exit code."""
-    found: list[Explanation] = []
-    problems: list[ConfigError] = []
-    for services in each_table(options, environment):
-        try:
-            with shown(f"{services.settings.table}: looking at {options.name}"):
-                found.append(explain(services, options.name, log=log))
-        except ConfigError as error:
-            problems.append(error)
-    if not found:
-        raise ConfigError("\n".join(map(str, problems)))
-    if options.json:
-        document({"tables": [_plain(one) for one in found]})
-    for one in [] if options.json else found:
-        _tell(one)
-    return DONE
+    """Explain the segment, in every table that has it; returns the exit code."""
+
+    def look(settings: TableSync) -> Explanation:
+        with (
+            open_services(settings, environment) as services,
+            shown(f"{settings.table}: looking at {options.name}"),
+        ):
+            return explain(services, options.name, log=log)
+
+    return for_every_table(options, meant_tables(options, environment), look, tell=_tell, plain=_plain)
 
 
 def _plain(found: Explanation) -> dict[str, object]:

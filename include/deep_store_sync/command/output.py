@@ -13,6 +13,9 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any, TextIO
 
+from deep_store_sync.errors import ConfigError
+from deep_store_sync.system_trouble import system_trouble
+
 _GREEN, _YELLOW, _RED, _BOLD = "32", "33", "31", "1"
 _COLOURS = {
     **dict.fromkeys(("ok", "true", "synced", "stamped", "skipped", "rolled back", "unstamped"), _GREEN),
@@ -21,14 +24,53 @@ _COLOURS = {
 }
 
 
+class OutputLostError(Exception):
+    """Standard output takes no more: the OSError is its cause."""
+
+
 def say(line: str = "") -> None:
-    """A line of the result."""
-    sys.stdout.write(line + "\n")
+    """A line of the result.
+
+    Raises:
+        OutputLostError: it could not be written.
+    """
+    try:
+        sys.stdout.write(line + "\n")
+    except OSError as error:
+        raise OutputLostError from error
+
+
+def all_said() -> None:
+    """Bring to standard output what has not got there yet.
+
+    Raises:
+        OutputLostError: it could not be written.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        raise OutputLostError from error
 
 
 def complain(line: str) -> None:
     """A line about what is wrong, which is not part of the result."""
     sys.stderr.write(_painted(line, _RED, sys.stderr) + "\n")
+
+
+def said(error: Exception) -> str:
+    """An error in words. What a person got wrong is told without the name of a class."""
+    if isinstance(error, ConfigError):
+        return str(error)
+    return f"{type(error).__name__}: {_message(error)}"
+
+
+def told(error: Exception) -> dict[str, str]:
+    """The same as members of a document."""
+    return {"error": type(error).__name__, "message": _message(error)}
+
+
+def _message(error: Exception) -> str:
+    return system_trouble(error) if isinstance(error, OSError) else str(error)
 
 
 def heading(line: str) -> None:
@@ -63,8 +105,7 @@ def counted(outcomes: Iterable[str]) -> str:
 
 def document(content: Any) -> None:
     """JSON, with the keys as they are spelled in table files."""
-    json.dump(_plain(content), sys.stdout, indent=2)
-    say()
+    say(json.dumps(_plain(content), indent=2))
 
 
 def members(value: Any) -> dict[str, Any]:

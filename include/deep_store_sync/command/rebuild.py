@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from deep_store_sync.command.exit_codes import DONE, UNDONE
-from deep_store_sync.command.output import complain, document, facts, heading, members
+from deep_store_sync.command.output import document, facts, heading, members
 from deep_store_sync.command.progress import shown
-from deep_store_sync.errors import ConfigError, SegmentError
+from deep_store_sync.errors import ConfigError
 from deep_store_sync.jvm.jars import find_jars, read_jars
 from deep_store_sync.jvm.process import EngineProcess
 from deep_store_sync.rebuilding.limits import decide_limits, limits_line, look_at_machine
 from deep_store_sync.rebuilding.local import Done, LocalRebuild, rebuild_local
 from deep_store_sync.settings import EngineSettings
 from deep_store_sync.spoken import spoken_bytes, spoken_seconds
+from deep_store_sync.system_trouble import system_trouble
 from deep_store_sync.workdir import work_folder
 
 HELP = "rebuild a local segment, a folder or an archive, for a table config and schema; needs no cluster"
@@ -57,23 +58,17 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     jars = read_jars(options.jars, f"{options.jars} (--jars)") if options.jars else find_jars(None, environ=environment)
     log.info("Pinot %s from %s", jars.version, jars.source)
     settings = EngineSettings()
-    try:
-        with work_folder(None, log) as folder, shown(f"rebuilding {options.source.name}"):
-            machine = look_at_machine(folder)
-            limits = decide_limits(settings, machine)
-            log.info("%s", limits_line(settings, machine, limits, folder))
-            engine = EngineProcess(jars, limits.heap_bytes, temp_dir=folder / "java")
-            try:
-                found = rebuild_local(
-                    options.source, config, schema, options.output, engine=engine, limits=limits, folder=folder
-                )
-            finally:
-                engine.close()
-    except SegmentError as error:
-        if options.json:
-            document({"error": type(error).__name__, "message": str(error)})
-        complain(f"deep-store-sync: {type(error).__name__}: {error}")
-        return UNDONE
+    with work_folder(None, log) as folder, shown(f"rebuilding {options.source.name}"):
+        machine = look_at_machine(folder)
+        limits = decide_limits(settings, machine)
+        log.info("%s", limits_line(settings, machine, limits, folder))
+        engine = EngineProcess(jars, limits.heap_bytes, temp_dir=folder / "java")
+        try:
+            found = rebuild_local(
+                options.source, config, schema, options.output, engine=engine, limits=limits, folder=folder
+            )
+        finally:
+            engine.close()
     if options.json:
         document({**members(found), "output": found.output and str(found.output), "pinot": jars.version})
     else:
@@ -108,7 +103,9 @@ def _table_config(path: Path) -> dict[str, Any]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ConfigError(system_trouble(error)) from None
+    except ValueError as error:
         raise ConfigError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: this is no JSON object")

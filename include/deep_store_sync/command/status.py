@@ -7,16 +7,21 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from deep_store_sync.command.connections import open_store
+from deep_store_sync.command.every_table import for_every_table
 from deep_store_sync.command.exit_codes import DONE, UNDONE
-from deep_store_sync.command.output import document, facts, heading, say, table
+from deep_store_sync.command.output import facts, heading, say, table
 from deep_store_sync.command.tables import meant_tables
 from deep_store_sync.overview.overview import Overviews, TableOverview
 from deep_store_sync.overview.running import Running
-from deep_store_sync.overview.runs import Run
+from deep_store_sync.runs import Run
+from deep_store_sync.settings import TableSync
 from deep_store_sync.spoken import spoken_bytes, spoken_seconds
 from deep_store_sync.states import SegmentState
 
-HELP = "tell how tables stand and what their last runs did, from the workspace alone"
+HELP = (
+    "tell how tables stand and what their last runs did, from the workspace alone; of tables by discovery, those that "
+    "have had a run"
+)
 
 _SHOWN_RUNS = 5
 _SHOWN_REASONS = 10
@@ -28,15 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Tell of all tables that are meant; returns the exit code."""
-    found = []
-    for settings in meant_tables(options, environment):
+
+    def look(settings: TableSync) -> TableOverview:
         with open_store(settings) as store:
-            found.append(Overviews().overview(store, settings.workspace, settings.table))
-    if options.json:
-        document({"tables": found})
-    for overview in [] if options.json else found:
-        _tell(overview)
-    return DONE if all(_in_sync(overview) for overview in found) else UNDONE
+            return Overviews().look(store, settings.workspace, settings.table).overview()
+
+    return for_every_table(
+        options,
+        meant_tables(options, environment, asking=False),
+        look,
+        tell=_tell,
+        code=lambda overview: DONE if _in_sync(overview) else UNDONE,
+    )
 
 
 def _in_sync(overview: TableOverview) -> bool:

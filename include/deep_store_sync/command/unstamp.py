@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+from deep_store_sync.command.connections import open_services
+from deep_store_sync.command.every_table import for_every_table
 from deep_store_sync.command.exit_codes import DONE, UNDONE
-from deep_store_sync.command.output import counted, document, say, table
+from deep_store_sync.command.output import counted, say, table
 from deep_store_sync.command.progress import counting
-from deep_store_sync.command.tables import each_table
+from deep_store_sync.command.tables import meant_tables
 from deep_store_sync.errors import ConfigError
-from deep_store_sync.upkeep.unstamp import Unstamped, unstamp
+from deep_store_sync.settings import TableSync
+from deep_store_sync.upkeep.unstamp import SegmentUnstamp, Unstamped, unstamp
 
 HELP = "take stamps away, so that the next run looks into the segments again"
 
@@ -28,18 +32,34 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Take stamps away in all tables that are meant; returns the exit code."""
     if not options.segment and not options.run:
         raise ConfigError("say which stamps: give --segment or --run; --segment '*' stands for all of them")
-    results = []
-    for services in each_table(options, environment):
-        with counting(f"{services.settings.table}: taking stamps away") as done:
+
+    def look(settings: TableSync) -> Stamps:
+        with (
+            open_services(settings, environment) as services,
+            counting(f"{settings.table}: taking stamps away") as done,
+        ):
             rows = unstamp(
                 services, globs=options.segment, run_id=options.run, dry_run=options.dry_run, log=log, done=done
             )
-        results.append((services.settings.table, rows))
-    if options.json:
-        document({"tables": [{"table": name, "segments": rows} for name, rows in results]})
-    for name, rows in [] if options.json else results:
-        if rows:
-            table(("SEGMENT", "OUTCOME", "WHY"), [(row.segment, row.outcome, row.message) for row in rows])
-        say(f"{name}: {counted(row.outcome for row in rows) or 'no such stamps'}")
-    kinds = {row.outcome for _, rows in results for row in rows}
-    return UNDONE if kinds & {Unstamped.LEFT_ALONE, Unstamped.FAILED} else DONE
+            return Stamps(settings.table, rows)
+
+    return for_every_table(options, meant_tables(options, environment), look, tell=_tell, code=_code)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamps:
+    """What became of the stamps of one table."""
+
+    table: str
+    segments: list[SegmentUnstamp]
+
+
+def _tell(found: Stamps) -> None:
+    if found.segments:
+        table(("SEGMENT", "OUTCOME", "WHY"), [(row.segment, row.outcome, row.message) for row in found.segments])
+    say(f"{found.table}: {counted(row.outcome for row in found.segments) or 'no such stamps'}")
+
+
+def _code(found: Stamps) -> int:
+    left = (Unstamped.LEFT_ALONE, Unstamped.FAILED)
+    return UNDONE if any(row.outcome in left for row in found.segments) else DONE

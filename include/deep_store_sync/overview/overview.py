@@ -6,7 +6,7 @@ Nothing here is newer than the last plan. What was pushed, rolled back or config
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,20 +16,13 @@ from typing import Any
 import pyarrow as pa
 
 from deep_store_sync.errors import DeepStoreSyncError
+from deep_store_sync.lru_cache import LruCache
 from deep_store_sync.model import PlannedSegment, SegmentOutcome
-from deep_store_sync.overview.kept import Kept
 from deep_store_sync.overview.running import Running, batches, results, running
-from deep_store_sync.overview.runs import UNREADABLE, FoundRun, Run, find_runs
-from deep_store_sync.overview.segments import (
-    OUTCOME_COLUMNS,
-    PLAN_COLUMNS,
-    Reason,
-    SegmentPage,
-    SegmentQuery,
-    SegmentTable,
-    Work,
-)
+from deep_store_sync.overview.segments import OUTCOME_COLUMNS, PLAN_COLUMNS, Reason, SegmentTable, Work
+from deep_store_sync.past_runs import pace
 from deep_store_sync.rows import arrow_schema, parquet_file
+from deep_store_sync.runs import UNREADABLE, FoundRun, Run, RunFinder
 from deep_store_sync.store.deep_store import DeepStore, ObjectInfo
 from deep_store_sync.totals import Amount
 
@@ -74,71 +67,74 @@ class _Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """What is known of a table at one moment."""
+class Snapshot:
+    """What is known of a table at one moment: its newest runs, and those of them that say how segments stand."""
 
+    table: str
     runs: tuple[FoundRun, ...]
     used: tuple[FoundRun, ...]
     segments: SegmentTable
     running: Running | None
 
-
-class Overviews:
-    """Reads overviews, and keeps what it has read of files that do not change. Safe to use from several threads."""
-
-    def __init__(self, *, rows: int = 4_000_000, fresh_s: float = 3.0, clock: Callable[[], float] = time.monotonic):
-        """So many segments, of all tables together, are kept in memory: some 60 bytes each.
-
-        What was read less than `fresh_s` ago is not asked for again.
-        """
-        self._runs = Kept[Run](10_000)
-        self._tables = Kept[_Loaded](rows, weight=lambda loaded: len(loaded.segments))
-        self._seen = Kept[tuple[float, _Seen]](rows, weight=lambda seen: len(seen[1].segments))
-        self._fresh_s = fresh_s
-        self._clock = clock
-
-    def overview(self, store: DeepStore, root_url: str, table: str) -> TableOverview:
-        """How a table stands.
-
-        Raises:
-            DeepStoreError: the workspace cannot be read. A file in it that cannot be is told in `runs` instead.
-        """
-        seen = self._look(store, root_url, table)
-        runs = tuple(found.run for found in seen.runs)
+    def overview(self) -> TableOverview:
+        """How the table stands."""
+        runs = tuple(found.run for found in self.runs)
         told = [run.totals for run in runs if run.totals]
         return TableOverview(
-            table=table,
-            as_of=seen.used[0].run.began if seen.used else None,
-            whole=any(found.run.whole for found in seen.used),
-            states=seen.segments.states(),
-            reasons=seen.segments.reasons(),
-            work=seen.segments.work(),
-            running=seen.running,
+            table=self.table,
+            as_of=self.used[0].run.began if self.used else None,
+            whole=any(found.run.whole for found in self.used),
+            states=self.segments.states(),
+            reasons=self.segments.reasons(),
+            work=self.segments.work(),
+            running=self.running,
             runs=runs,
             saved=Saved(len(told), sum(of.saved_downloads for of in told), sum(of.saved_bytes for of in told)),
         )
 
-    def segments(self, store: DeepStore, root_url: str, table: str, query: SegmentQuery) -> SegmentPage:
-        """Some of a table's segments.
+
+class Overviews:
+    """Reads how tables stand, and keeps what it has read of files by their ETags. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        *,
+        rows: int = 4_000_000,
+        fresh_s: float = 3.0,
+        settled_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        """So many segments, of all tables together, are kept in memory: some 60 bytes each.
+
+        What was read less than `fresh_s` ago is not asked for again, and a run that has ended not before `settled_s`.
+        """
+        self._finder = RunFinder(settled_s=settled_s, clock=clock)
+        self._tables = LruCache[_Loaded](rows, weight=lambda loaded: len(loaded.segments))
+        self._stamped = LruCache[pa.Table](rows, weight=len)
+        self._snapshots = LruCache[tuple[float, Snapshot]](rows, weight=lambda kept: len(kept[1].segments))
+        self._fresh_s = fresh_s
+        self._clock = clock
+
+    def look(self, store: DeepStore, root_url: str, table: str) -> Snapshot:
+        """What is known of a table.
 
         Raises:
-            DeepStoreError: the workspace cannot be read.
+            DeepStoreError: the workspace cannot be read. A file in it that cannot be is told in `runs` instead.
         """
-        return self._look(store, root_url, table).segments.page(query)
 
-    def _look(self, store: DeepStore, root_url: str, table: str) -> _Seen:
-        now = self._clock()
-        _, seen = self._seen.get(
-            (root_url, table),
-            lambda: (now, self._read(store, root_url, table)),
-            good=lambda seen: now - seen[0] <= self._fresh_s,
+        def read() -> tuple[float, Snapshot]:
+            snapshot = self._read(store, root_url, table)
+            return self._clock(), snapshot
+
+        _, snapshot = self._snapshots.get(
+            (root_url, table), read, good=lambda kept: self._clock() - kept[0] <= self._fresh_s
         )
-        return seen
+        return snapshot
 
-    def _read(self, store: DeepStore, root_url: str, table: str) -> _Seen:
-        runs = find_runs(store, root_url, table, self._runs)
+    def _read(self, store: DeepStore, root_url: str, table: str) -> Snapshot:
+        runs = self._finder.find(store, root_url, table)
         at_work = _at_work(runs)
-        left = results(store, at_work.place) if at_work else {}
+        left = results(store, at_work.run_url) if at_work else {}
         # The newest run that looked at all segments, and what looked at some of them since.
         used: list[FoundRun] = []
         tables: list[SegmentTable] = []
@@ -151,19 +147,20 @@ class Overviews:
                 runs[number] = replace(found, run=replace(found.run, problem=loaded))
                 continue
             if found is at_work:
-                now_running = running(found.run.run_id, found.run.began, loaded.batches, left, _pace(runs))
+                before = pace(of.run for of in runs)
+                now_running = running(
+                    found.run.run_id, found.run.began, loaded.batches, left, before.bytes_per_second if before else None
+                )
             if not through:
                 used.append(found)
                 tables.append(loaded.segments)
                 through = found.run.whole
-        return _Seen(tuple(runs), tuple(used), SegmentTable.newest(tables[::-1]), now_running)
+        return Snapshot(table, tuple(runs), tuple(used), SegmentTable.newest(tables[::-1]), now_running)
 
     def _loaded(self, store: DeepStore, found: FoundRun, stamped: list[ObjectInfo]) -> _Loaded | str:
         """A run's segments and batches, or what is wrong with its files."""
-        report = found.report.etag if found.report else None
-        key = (found.plan.url, found.plan.etag, report, *(item.etag for item in stamped))
         try:
-            return self._tables.get(key, lambda: _load(store, found, stamped))
+            return self._kept(store, found, stamped)
         except UNREADABLE as error:
             return f"its files cannot be read ({type(error).__name__}: {error})"
         except DeepStoreSyncError as error:
@@ -171,12 +168,20 @@ class Overviews:
                 raise
             return f"its files cannot be read: {error}"
 
-
-def _pace(runs: Iterable[FoundRun]) -> float | None:
-    """Bytes a second, of the runs that downloaded any and have ended."""
-    ended = [found.run for found in runs if found.run.totals and found.run.totals.downloaded_bytes]
-    seconds = sum(run.duration_s or 0.0 for run in ended)
-    return sum(run.totals.downloaded_bytes for run in ended if run.totals) / seconds if seconds else None
+    def _kept(self, store: DeepStore, found: FoundRun, stamped: list[ObjectInfo]) -> _Loaded:
+        plan = (found.plan.url, found.plan.etag)
+        if found.report:
+            report = found.report
+            return self._tables.get(
+                (*plan, report.etag), lambda: _after(_planned(store, found), [_outcomes(store, report.url)])
+            )
+        # While a run is at work one file comes after the other: the plan is kept as it is, and each of them.
+        loaded = self._tables.get(plan, lambda: _planned(store, found))
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            read = pool.map(
+                lambda item: self._stamped.get((item.url, item.etag), lambda: _outcomes(store, item.url)), stamped
+            )
+            return _after(loaded, list(read))
 
 
 def _at_work(runs: list[FoundRun]) -> FoundRun | None:
@@ -186,18 +191,18 @@ def _at_work(runs: list[FoundRun]) -> FoundRun | None:
     return newest if newest and newest.report is None and newest.run.problem is None else None
 
 
-def _load(store: DeepStore, found: FoundRun, stamped: list[ObjectInfo]) -> _Loaded:
-    """The columns of a plan, and how the segments stand that are in it."""
+def _planned(store: DeepStore, found: FoundRun) -> _Loaded:
+    """How the segments of a plan stood when it was made."""
     plan = _columns(store, found.plan.url, PlannedSegment, PLAN_COLUMNS)
-    if found.report:
-        outcomes = _columns(store, found.report.url, SegmentOutcome, OUTCOME_COLUMNS)
-    elif stamped:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            read = pool.map(lambda item: _columns(store, item.url, SegmentOutcome, OUTCOME_COLUMNS), stamped)
-            outcomes = pa.concat_tables(read)
-    else:
-        outcomes = arrow_schema(SegmentOutcome).empty_table().select(OUTCOME_COLUMNS)
-    return _Loaded(batches(plan), SegmentTable.of_run(found.run.run_id, plan, outcomes))
+    return _Loaded(batches(plan), SegmentTable.planned(found.run.run_id, plan))
+
+
+def _after(planned: _Loaded, outcomes: Sequence[pa.Table]) -> _Loaded:
+    return replace(planned, segments=planned.segments.after(pa.concat_tables(outcomes))) if outcomes else planned
+
+
+def _outcomes(store: DeepStore, url: str) -> pa.Table:
+    return _columns(store, url, SegmentOutcome, OUTCOME_COLUMNS)
 
 
 def _columns(store: DeepStore, url: str, row_type: type[Any], names: tuple[str, ...]) -> pa.Table:

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from deep_store_sync.store.deep_store import DeepStore, ObjectInfo
 from deep_store_sync.totals import Amount
-from deep_store_sync.workspace import Workspace
 
 STAGES = ("rebuilt", "published", "stamped")
 
@@ -46,11 +45,10 @@ class Running:
     left_s: float | None
 
 
-def results(store: DeepStore, place: Workspace) -> dict[str, list[ObjectInfo]]:
+def results(store: DeepStore, run_url: str) -> dict[str, list[ObjectInfo]]:
     """The files that the batches of a run have left, by step."""
     return {
-        stage: [item for item in store.list(f"{place.run_url}/{stage}/") if item.url.endswith(".parquet")]
-        for stage in STAGES
+        stage: [item for item in store.list(f"{run_url}/{stage}/") if item.url.endswith(".parquet")] for stage in STAGES
     }
 
 

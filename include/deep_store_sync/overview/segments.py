@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deep_store_sync.model import PlannedSegment, SegmentOutcome, Servers
+from deep_store_sync.model import PlannedSegment, Servers
 from deep_store_sync.rows import arrow_schema
 from deep_store_sync.states import SegmentState, planned_states, states_after
 from deep_store_sync.totals import Amount
@@ -26,7 +26,6 @@ MOST_ROWS = 500
 _URL = r"s3[a-z]?://\S+"
 
 _EMPTY_PLAN = arrow_schema(PlannedSegment).empty_table()
-_EMPTY_OUTCOMES = arrow_schema(SegmentOutcome).empty_table()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,9 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a run would have to look at, at most: the segments that are neither in sync nor to be left alone.
+    """What a run would have to look at by the newest plans: the segments that are neither in sync nor to be left alone.
+
+    It is no bound: if table config or schema were changed since, or segments pushed, there are more.
 
     `stale` are those that a server calls stale: every run takes them. Of the `others` a run takes what its budget
     allows, or all with force. `downloads` is what servers would download if all were published by refresh.
@@ -88,8 +89,8 @@ class SegmentTable:
     """The segments of a table as a run left them."""
 
     def __init__(self, columns: pa.Table) -> None:
-        """`columns`: segment, state, reason, bytes, replicas, stale and run_id, a row for each segment."""
-        self._columns = columns.combine_chunks().sort_by("segment")
+        """`columns`: segment, state, reason, bytes, replicas, stale and run_id, a row for each segment, by name."""
+        self._columns = columns
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -97,25 +98,18 @@ class SegmentTable:
     @classmethod
     def empty(cls) -> SegmentTable:
         """No segments: nothing is known."""
-        return cls.of_run("", _EMPTY_PLAN, _EMPTY_OUTCOMES)
+        return cls.planned("", _EMPTY_PLAN)
 
     @classmethod
-    def of_run(cls, run_id: str, plan: pa.Table, outcomes: pa.Table) -> SegmentTable:
-        """From the columns of a plan and those of the outcomes that there are of it, so far or in the end."""
-        place = pc.index_in(plan.column("segment"), value_set=_one(outcomes.column("segment")))
-        outcome = pc.take(_one(outcomes.column("outcome")), place)
-        message = pc.take(_one(outcomes.column("message")), place)
-        before = planned_states(plan.column("action"), plan.column("stamp"), plan.column("servers"))
-        state = states_after(before, outcome)
-        # What a run brought in sync has no message: the outcome says it.
-        said = pc.if_else(pc.equal(message, ""), outcome, message)
-        reason = pc.replace_substring_regex(pc.coalesce(said, plan.column("reason"), pa.scalar("")), _URL, "…")
-        return cls(
+    def planned(cls, run_id: str, plan: pa.Table) -> SegmentTable:
+        """As they stood when a plan was made, from its columns."""
+        state = planned_states(plan.column("action"), plan.column("stamp"), plan.column("servers"))
+        return cls._by_name(
             pa.table(
                 {
                     "segment": plan.column("segment"),
                     "state": pc.dictionary_encode(state),
-                    "reason": pc.dictionary_encode(reason),
+                    "reason": pc.dictionary_encode(_without_urls(pc.fill_null(plan.column("reason"), ""))),
                     "bytes": pc.fill_null(plan.column("size_bytes"), 0),
                     "replicas": pc.fill_null(pc.list_value_length(plan.column("replicas")), 0),
                     "stale": pc.equal(plan.column("servers"), Servers.STALE.value),
@@ -123,6 +117,20 @@ class SegmentTable:
                 }
             )
         )
+
+    def after(self, outcomes: pa.Table) -> SegmentTable:
+        """As they stand after outcomes of the run, those that there are of it so far or in the end."""
+        names = ("state", "reason")
+        state, reason = (pc.cast(self._columns.column(name), pa.string()) for name in names)
+        place = pc.index_in(self._columns.column("segment"), value_set=_one(outcomes.column("segment")))
+        outcome = pc.take(_one(outcomes.column("outcome")), place)
+        message = pc.take(_one(outcomes.column("message")), place)
+        # What a run brought in sync has no message: the outcome says it.
+        said = _without_urls(pc.if_else(pc.equal(message, ""), outcome, message))
+        columns = self._columns
+        for name, values in zip(names, (states_after(state, outcome), pc.coalesce(said, reason)), strict=True):
+            columns = columns.set_column(columns.schema.get_field_index(name), name, pc.dictionary_encode(values))
+        return SegmentTable(columns)
 
     @classmethod
     def newest(cls, tables: Sequence[SegmentTable]) -> SegmentTable:
@@ -133,7 +141,11 @@ class SegmentTable:
         for newer in others:
             older = first.filter(pc.invert(pc.is_in(first.column("segment"), value_set=_one(newer.column("segment")))))
             first = pa.concat_tables([older, newer])
-        return cls(first)
+        return cls._by_name(first)
+
+    @classmethod
+    def _by_name(cls, columns: pa.Table) -> SegmentTable:
+        return cls(columns.combine_chunks().sort_by("segment"))
 
     def states(self) -> dict[str, Amount]:
         """How many segments are in each state, of every state, and their bytes."""
@@ -186,6 +198,11 @@ class SegmentTable:
         rows = self._columns.filter(mask)
         size, replicas = (pc.sum(rows.column(name)).as_py() or 0 for name in ("bytes", "replicas"))
         return Amount(len(rows), size), replicas
+
+
+def _without_urls(words: Any) -> Any:
+    """Reasons without URLs, so that one counts for many segments."""
+    return pc.replace_substring_regex(words, _URL, "…")
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from deep_store_sync.model import Lineage, SegmentRecord, ServerAnswer
+from deep_store_sync.model import Lineage, SegmentRecord
 from deep_store_sync.pinot.operations import RebalanceJob, Replacement
 from deep_store_sync.pinot.reload_job import ReloadJob, ReloadStatus
 from deep_store_sync.pinot.zk_metadata import segment_record
@@ -88,23 +88,6 @@ def segments(pieces: Iterable[bytes]) -> list[SegmentRecord]:
     """ZooKeeper metadata of all segments, by name, from pieces of JSON."""
     records = [segment_record(name, fields) for piece in pieces for name, fields in json.loads(piece).items()]
     return sorted(records, key=lambda record: record.name)
-
-
-def server_answers(body: Json) -> dict[str, ServerAnswer]:
-    """What each server that answered says of its segments."""
-    return {server: _server_answer(answer) for server, answer in body.items()}
-
-
-def _server_answer(answer: Json) -> ServerAnswer:
-    listed = answer.get("staleSegmentList")
-    if answer["validResponse"] is not True or listed is None:
-        return ServerAnswer(valid=False, error=str(answer.get("errorMessage") or "validResponse is false"))
-    stale = {
-        str(entry["segmentName"]): str(entry.get("reason") or "no reason given")
-        for entry in listed
-        if entry.get("stale") is not False
-    }
-    return ServerAnswer(valid=True, stale=stale)
 
 
 def need_reload(body: Json) -> dict[str, bool]:

@@ -145,13 +145,6 @@ class ControllerClient:
         path, expected = f"/tables/{part(raw)}/idealstate", "an object of segment, server and state"
         return self._of_table(table, path, lambda body: answers.ideal_state(body, kind), expected, {"tableType": kind})
 
-    def external_view(self, table: str) -> dict[str, dict[str, str]]:
-        """Which server hosts which segment how, in the shape of `ideal_state`; empty before the first one does."""
-        seen = self.long.seen_replicas(table)
-        if seen is None:
-            return {}
-        return {name: dict(seen.sets[n]) for name, n in zip(seen.names.to_pylist(), seen.numbers, strict=True)}
-
     def lineage(self, table: str) -> Lineage:
         """The segments that a segment replacement touches."""
         raw, kind = split_table(table)
@@ -182,10 +175,7 @@ class ControllerClient:
         A server that did not answer is simply not in it, and the controller calls that a success: hold the result
         against the servers of the ideal state. With `segments`, of these alone: that takes as long, and less memory.
         """
-        if segments is not None:
-            return self.long.stale_of(table, segments)
-        path, expected = f"/segments/{part(table)}/isStale", "servers with staleSegmentList and validResponse"
-        return self._read(path, answers.server_answers, expected)
+        return self.long.stale_of(table, segments)
 
     def need_reload(self, table: str) -> dict[str, bool]:
         """Whether each server would change something in a reload. As with `stale`, silent servers are not in it."""

@@ -51,9 +51,9 @@ class LongReads:
         except PinotNotFoundError:
             return None
 
-    def stale_of(self, table: str, segments: Collection[str]) -> dict[str, ServerAnswer]:
-        """What each server that answers isStale says of these segments. It takes servers as long as to say all."""
-        wanted = frozenset(segments)
+    def stale_of(self, table: str, segments: Collection[str] | None) -> dict[str, ServerAnswer]:
+        """What each server that answers isStale says of these segments, or of all. Both take servers as long."""
+        wanted = None if segments is None else frozenset(segments)
         return self.stale_parts(table, lambda parts: answers_about(parts, wanted))
 
     def stale_parts(self, table: str, read: Callable[[Iterator[tuple[str, ServerPart]]], T]) -> T:

@@ -111,8 +111,8 @@ class Validity:
         }
 
 
-def answers_about(parts: Iterable[tuple[str, ServerPart]], segments: Collection[str]) -> dict[str, ServerAnswer]:
-    """What each server says of these segments.
+def answers_about(parts: Iterable[tuple[str, ServerPart]], segments: Collection[str] | None) -> dict[str, ServerAnswer]:
+    """What each server says of these segments, or of all.
 
     Raises:
         ValueError: a server's answer does not say whether it is valid.
@@ -123,7 +123,7 @@ def answers_about(parts: Iterable[tuple[str, ServerPart]], segments: Collection[
         validity.add(server, part)
         listed = stale.setdefault(server, {})
         for segment, reason in zip(part.segments, part.reasons, strict=True):
-            if segment in segments:
+            if segments is None or segment in segments:
                 listed.setdefault(segment, reason)
     return {
         server: replace(answer, stale=stale[server] if answer.valid else {})

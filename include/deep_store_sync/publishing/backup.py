@@ -1,8 +1,11 @@
 """Backups: what is kept of an object before it is overwritten, and putting it back.
 
-Before each overwrite a note is written into the run's workspace, an object for each segment: which object, what was
-kept of it and where, ZooKeeper's CRC and stamp as they were, and the mark that the new object will carry. It is there
-before the object changes, so whatever happens after that, a rollback knows what to bring back and what to take away.
+Before each overwrite a note is written into the run's workspace: which object, what was kept of it and where,
+ZooKeeper's CRC and stamp as they were, and the mark that the new object will carry. It is there before the object
+changes, so whatever happens after that, a rollback knows what to bring back and what to take away.
+
+Notes and copies are never overwritten, and who wrote them is the only one to take them back: of two tries of a task
+that are both alive, neither touches what the other one relies on. So there may be several on one segment.
 
 Every run has the notes of all objects that it has put into service, and the copies: none of them depends on another
 run's folder, which may be gone by then.
@@ -13,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -89,6 +93,15 @@ class Backup:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """A note that was written, where it lies, and where the copy that was made for it, if one was."""
+
+    note: Backup
+    url: str
+    copy_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Original:
     """An old object, fetched into a file: what a push needs of it, and its user metadata."""
 
@@ -108,7 +121,7 @@ class Backups:
         self._versioning = Versioning(services.store)
         self._log = log
 
-    def keep(self, row: PlannedSegment, rebuilt: RebuildResult, seen: Seen, mark: ObjectMark) -> None:
+    def keep(self, row: PlannedSegment, rebuilt: RebuildResult, seen: Seen, mark: ObjectMark) -> Noted:
         """Keep the object that is about to be overwritten by one with this mark. When this returns, that is durable.
 
         Raises:
@@ -117,11 +130,11 @@ class Backups:
             DeepStoreError: it could not be kept.
         """
         before = seen.object
-        noted = self.read(row.segment)
-        if noted is not None and written_by(noted, before.metadata):
+        copy_url, note_url = self._workspace.backup_urls(row.segment)
+        own = first_written(before.metadata)
+        if own is not None and own.run == mark.run and (earlier := self.note_on(row.segment, own)) is not None:
             # A second pass over what this run has overwritten already: the old object is the one before the first.
-            self._write(replace(noted, mark=mark))
-            return
+            return self._write(Noted(replace(earlier, mark=mark), note_url))
         note = Backup(
             row.segment,
             row.url,
@@ -142,13 +155,12 @@ class Backups:
         if version is not None:
             note = replace(note, kept=Kept.VERSION, version_id=version)
         elif self._setting != "none":
-            copy_url = self._workspace.backup_url(row.segment)
             try:
                 self._store.copy(row.url, copy_url, source_etag=before.etag)
             except (ObjectChangedError, ObjectNotFoundError) as error:
                 raise LostRaceError(f"the object {row.url} was overwritten or deleted meanwhile") from error
             note = replace(note, kept=Kept.COPY, copy_url=copy_url)
-        self._write(note)
+        return self._write(Noted(note, note_url, note.copy_url))
 
     def take_over(self, row: PlannedSegment, rebuilt: RebuildResult, seen: Seen) -> None:
         """Have the backup of an object that an earlier run wrote, and that this run puts into service, as this run's.
@@ -156,58 +168,68 @@ class Backups:
         Without one the object is put into service all the same: its rows are the old one's.
         """
         mark = read_mark(seen.object.metadata)
-        if mark is None:
+        if mark is None or self.note_on(row.segment, mark) is not None:
             return
-        earlier = self._of_earlier_try(row.segment, mark)
-        if earlier is None:
+        copy_url, note_url = self._workspace.backup_urls(row.segment)
+        places = reversed(self._workspace.tries_of(mark.run))
+        note = next((note for place in places if (note := self._find(place, row.segment, mark)) is not None), None)
+        if note is None:
             self._log.warning("%s: no backup is left of the object that run %s overwrote", row.segment, mark.run)
             stamp = stamp_entries(seen.record.custom)
             why_not = f"run {mark.run} overwrote it, and its backup was gone when this run finished that"
-            self._write(
-                Backup(
-                    row.segment, row.url, mark, Kept.NOTHING, row.crc, rebuilt.object_crc, stamp=stamp, why_not=why_not
-                )
+            note = Backup(
+                row.segment, row.url, mark, Kept.NOTHING, row.crc, rebuilt.object_crc, stamp=stamp, why_not=why_not
             )
-            return
-        own = self._workspace.backup_url(row.segment)
-        if earlier.copy_url is not None and earlier.copy_url != own:
-            self._store.copy(earlier.copy_url, own, source_etag=self._store.head(earlier.copy_url).etag)
-            earlier = replace(earlier, copy_url=own)
-        self._write(earlier)
+        elif note.copy_url is not None:
+            self._store.copy(note.copy_url, copy_url, source_etag=self._store.head(note.copy_url).etag)
+            note = replace(note, copy_url=copy_url)
+        self._write(Noted(note, note_url))
 
-    def _of_earlier_try(self, segment: str, mark: ObjectMark) -> Backup | None:
-        for place in (self._workspace, *reversed(self._workspace.tries_of(mark.run))):
-            note = read_note(self._store, place, segment)
-            if note is None or note.mark != mark:
+    def note_on(self, segment: str, mark: ObjectMark) -> Backup | None:
+        """This run's note on what was there before the object with this mark, where it was kept, if it was."""
+        return self._find(self._workspace, segment, mark)
+
+    def _find(self, place: Workspace, segment: str, mark: ObjectMark) -> Backup | None:
+        for _, item in place.backup_records(segment):
+            try:
+                note = read_note(self._store, item.url)
+            except BackupError as error:
+                self._log.warning("%s: passed over: %s", segment, error)
                 continue
-            if note.copy_url is None or self._store.exists(note.copy_url):
+            if note and note.mark == mark and (note.copy_url is None or self._store.exists(note.copy_url)):
                 return note
         return None
 
-    def forget(self, segment: str) -> None:
-        """Remove note and copy of an object that was not overwritten after all."""
-        self._store.delete(self._workspace.backup_record_url(segment))
-        self._store.delete(self._workspace.backup_url(segment))
+    def forget(self, noted: Noted) -> None:
+        """Take back the note on an object that was not overwritten after all, with the copy that was made for it.
 
-    def read(self, segment: str) -> Backup | None:
-        """The note on a segment, or None when there is none."""
-        return read_note(self._store, self._workspace, segment)
+        Where the object that is there now is of this run, both stay. Another try of it was quicker, or goes on from
+        what this one wrote with its answer late: a rollback may need them, and they do no harm.
+        """
+        with suppress(ObjectNotFoundError):
+            if written_by(noted.note, self._store.head(noted.note.url).metadata):
+                return
+        self._store.delete(noted.url)
+        if noted.copy_url is not None:
+            self._store.delete(noted.copy_url)
 
-    def _write(self, note: Backup) -> None:
-        self._store.write_workspace(self._workspace.backup_record_url(note.segment), note.to_json())
+    def _write(self, noted: Noted) -> Noted:
+        self._store.write_workspace(noted.url, noted.note.to_json())
+        return noted
 
 
-def read_note(store: DeepStore, workspace: Workspace, segment: str) -> Backup | None:
-    """What a run noted of a segment before it overwrote it, or None when it did not."""
-    return read_note_at(store, workspace.backup_record_url(segment))
+def read_note(store: DeepStore, url: str) -> Backup | None:
+    """The note at this URL, or None when there is none, or none any more.
 
-
-def read_note_at(store: DeepStore, url: str) -> Backup | None:
-    """The note at this URL, or None when there is none, or none any more."""
+    Raises:
+        BackupError: what is there cannot be read as one.
+    """
     try:
         return Backup.from_json(store.read(url))
     except ObjectNotFoundError:
         return None
+    except BackupError as error:
+        raise BackupError(f"{url}: {error}") from error
 
 
 def find_kept(store: DeepStore, note: Backup) -> ObjectInfo:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from deep_store_sync.decide import server_state
-from deep_store_sync.errors import DeepStoreSyncError, PinotNotFoundError
+from deep_store_sync.errors import DeepStoreSyncError, PinotError, PinotNotFoundError
 from deep_store_sync.model import PlannedSegment, ServerAnswer, Servers
 from deep_store_sync.pinot.reload_job import ReloadStatus
 from deep_store_sync.services import Services
@@ -84,14 +84,20 @@ def make_servers_take(
         if not last_look and (now < next_look or not any(row.segment in ended for row in waiting)):
             sleep(_POLL_S)
             continue
-        answers = services.controller.stale(table, {row.segment for row in waiting})
+        answers, unanswered = _stale(services, table, waiting, log)
         # Every server compares all segments of the table for that: less and less often.
         took = clock() - now
         looks, next_look = looks + 1, clock() + max(_LOOK_S[min(looks, len(_LOOK_S) - 1)], took)
         for row in waiting:
             overrides = overrides_by_tier[row.segment]
             servers, words = server_state(row.segment, row.replicas, answers, overrides_by_tier=overrides)
-            if servers is Servers.CLEAN or (servers is Servers.UNKNOWN and row.segment in ended):
+            if unanswered is not None:
+                if last_look:
+                    result[row.segment] = Taken(
+                        failure="servers were made to download the segment, and whether they have it could not be "
+                        f"asked within proofTimeout: {unanswered}"
+                    )
+            elif servers is Servers.CLEAN or (servers is Servers.UNKNOWN and row.segment in ended):
                 result[row.segment] = Taken(servers=servers, servers_say=words)
             elif last_look:
                 result[row.segment] = _in_vain(row, jobs[row.segment], row.segment in ended, servers, words, answers)
@@ -112,6 +118,17 @@ def _in_vain(
         # One bad replica may be the one that did not answer the reload either: no proof that nothing helps.
         return Taken(failure=f"still stale ({words}), and not every replica answered: {_LOGS}")
     return Taken(servers=servers, servers_say=words)
+
+
+def _stale(
+    services: Services, table: str, rows: Collection[PlannedSegment], log: logging.Logger
+) -> tuple[Mapping[str, ServerAnswer], PinotError | None]:
+    """What servers call stale of the segments, or what kept the controller from telling."""
+    try:
+        return services.controller.stale(table, {row.segment for row in rows}), None
+    except PinotError as error:
+        log.debug("isStale: %s", error)
+        return {}, error
 
 
 def _status(services: Services, job: str, log: logging.Logger) -> ReloadStatus | None:

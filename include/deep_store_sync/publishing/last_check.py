@@ -48,17 +48,18 @@ class LastCheck:
             PinotError: the controller does not answer, so that no decision can be made.
             DeepStoreError: nor does the store.
         """
-        if stopped := self._stopped(items, should_stop):
-            return stopped
+        if stopping := should_stop():
+            return self._left(items, stopping), [], {}
         if reason := self.failures.used_up():
             self.log.warning("the failure budget is used up (%s): %d segments are left as they are", reason, len(items))
             message = left_alone(reason)
             return [ended(*item, Outcome.DEFERRED, message, DeferredBy.FAILURES) for item in items], [], {}
         held: list[Published] = []
         if undisturbed:
-            held, items, waited = self._undisturbed(items, should_stop)
-            if waited and (stopped := self._stopped(items, should_stop)):
-                return held + stopped[0], [], {}
+            busy, stopping = self._wait(items, should_stop)
+            if stopping:
+                return self._left(items, stopping), [], {}
+            held, items = self._undisturbed(items, busy)
         drifted, table_config = self.drifted([row for row, _ in items])
         if drifted:
             self.log.warning("table config or schema changed: %d segments are dropped untouched", len(drifted))
@@ -81,33 +82,35 @@ class LastCheck:
         """The reload jobs of the table that had ended when it was looked last."""
         return frozenset(self._looks.ended)
 
-    def _stopped(self, items: Sequence[Item], should_stop: Callable[[], str | None]) -> Held | None:
-        reason = should_stop()
-        if not reason:
-            return None
+    def _left(self, items: Sequence[Item], reason: str) -> list[Published]:
         self.log.warning("the kill switch is on (%s): %d segments are left as they are", reason, len(items))
-        return [ended(*item, Outcome.DEFERRED, f"stopped: {reason}", DeferredBy.STOPPED) for item in items], [], {}
+        return [ended(*item, Outcome.DEFERRED, f"stopped: {reason}", DeferredBy.STOPPED) for item in items]
 
-    def _undisturbed(
-        self, items: Sequence[Item], should_stop: Callable[[], str | None]
-    ) -> tuple[list[Published], Sequence[Item], bool]:
-        """What something else works on, the rest, and whether it was waited for that to end, `proofTimeout` at most.
+    def _wait(self, items: Sequence[Item], should_stop: Callable[[], str | None]) -> tuple[list[Operation], str | None]:
+        """Wait until nothing else works on the items, `proofTimeout` at most; returns what does even then.
 
-        A task of its own waits for as long as it takes before each batch; this is for what began after that.
+        A task of its own waits for as long as it takes before each batch; this is for what began after that. The other
+        part of the answer is the reason of the kill switch, if that was seen to be on meanwhile.
         """
         segments = [row.segment for row, _ in items]
         patience_s = 0.0 if self._out_of_patience else self.services.settings.proof_timeout.total_seconds()
         deadline = self.clock() + patience_s
         waited = False
-        while busy := self._at_work(segments):
-            if waited and should_stop():
-                return [], items, waited
+        while True:
+            busy = self._at_work(segments)
+            if waited and (reason := should_stop()):
+                return busy, reason
+            if not busy:
+                return busy, None
             if self.clock() >= deadline:
                 # The next waves of the batch do not wait for it once more.
                 self._out_of_patience = True
-                break
+                return busy, None
             waited = True
             self.sleep(_POLL_S)
+
+    def _undisturbed(self, items: Sequence[Item], busy: Sequence[Operation]) -> tuple[list[Published], Sequence[Item]]:
+        """What something else works on, and the rest."""
         held, rest = [], []
         for row, result in items:
             operation = next((operation for operation in busy if operation.touches([row.segment])), None)
@@ -118,7 +121,7 @@ class LastCheck:
                 held.append(ended(row, result, Outcome.DEFERRED, message, DeferredBy.OPERATION))
         if held:
             self.log.warning("%d segments are left as they are: other operations are at work on them", len(held))
-        return held, rest, waited
+        return held, rest
 
     def _at_work(self, segments: Sequence[str]) -> list[Operation]:
         """The operations on one of these segments."""

@@ -44,7 +44,7 @@ def ended(
 def to_stamp(row: PlannedSegment, result: RebuildResult) -> Published:
     """The outcome of a segment whose object is right: it is to be stamped, or marked, if it is not yet."""
     if result.status is Rebuilt.RELOAD:
-        return ended(row, result, Outcome.STAMPED, "")
+        return ended(row, result, Outcome.STAMPED, "servers have it by now")
     if result.status is Rebuilt.INCURABLE:
         return replace(ended(row, result, Outcome.INCURABLE, result.message), pending=Pending.MARK_INCURABLE)
     return replace(ended(row, result, Outcome.STAMPED, "the deep store is in sync already"), pending=Pending.STAMP)
@@ -65,16 +65,23 @@ def published(row: PlannedSegment, result: RebuildResult, mode: PublishMode, wri
     )
 
 
-def with_proof(result: Published, proof: Proof) -> Published:
-    """The outcome of a refresh after servers were asked for it."""
+def with_proof(result: Published, proof: Proof, forced: bool | None = None) -> Published:
+    """The outcome of a refresh after servers were asked for it.
+
+    `forced` says whether all replicas were asked to download it once more, since some were behind: False where they
+    might not, None where there was no need.
+    """
+    if forced:
+        result = replace(result, downloads=2 * result.downloads)
     if proof.behind:
+        how = "forced download included" if forced is not False else "and may not be made to (maxServerDownloadBytes)"
         return replace(
             result,
             outcome=Outcome.FAILED,
             proven=proof.loaded,
             unproven=proof.behind + proof.silent,
-            message=f"published and stamped, but {', '.join(proof.behind)} did not load it within proofTimeout, forced "
-            "download included: look at that server's log; it takes the segment from the deep store at its next start",
+            message=f"published and stamped, but {', '.join(proof.behind)} did not load it within proofTimeout, {how}: "
+            "look at that server's log; it takes the segment from the deep store at its next start",
         )
     message = f"published; unproven on {', '.join(proof.silent)}: {_WHEN_BACK}" if proof.silent else ""
     if not proof.loaded and not proof.silent:
@@ -110,6 +117,13 @@ def after_reload(result: Published, taken: Taken, replicas: tuple[str, ...]) -> 
         proven=replicas if known else (),
         unproven=() if known else replicas,
     )
+
+
+def in_doubt(taken: Taken, error: Exception) -> Taken:
+    """The same where nobody can tell whether the config changed meanwhile: being stale proves nothing then."""
+    if taken.failure or taken.servers is not Servers.STALE:
+        return taken
+    return Taken(f"still stale ({taken.servers_say}), and table config and schema could not be read again: {error}")
 
 
 def drifted_after_reload(result: Published, replicas: tuple[str, ...]) -> Published:

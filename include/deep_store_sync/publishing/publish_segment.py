@@ -103,6 +103,8 @@ class SegmentPublisher:
         crc = row.crc if mode is PublishMode.QUIET else rebuilt.new_crc
         before = seen.object
         _expect(seen.record, row, crc=row.crc)
+        if mode is PublishMode.REFRESH:
+            self._writes.prepare_push()
         unfinished = read_mark(before.metadata) if rebuilt.object_crc != row.crc else None
         pending = (*unfinished.pending, unfinished.new_crc) if unfinished else ()
         mark = ObjectMark(self.run_id, row.crc, crc, row.table_hash, pending)
@@ -115,12 +117,12 @@ class SegmentPublisher:
             self._backups.take_over(row, rebuilt, seen)
             etag, uploaded = before.etag, 0
         else:
-            self._backups.keep(row, rebuilt, seen, mark)
+            kept = self._backups.keep(row, rebuilt, seen, mark)
             try:
                 etag, uploaded = self._replace(row, rebuilt, before, mark, crc)
             except LostRaceError:
                 with suppress(DeepStoreSyncError):  # then it is found out when somebody wants to put it back
-                    self._backups.forget(row.segment)
+                    self._backups.forget(kept)
                 raise
         if mode is PublishMode.REFRESH:
             try:
@@ -211,10 +213,12 @@ class SegmentPublisher:
 
     def _put_back(self, row: PlannedSegment, etag: str) -> str:
         """Undo the overwrite after a refusal. Returns what was done, in words."""
-        now, note = self.services.store.head(row.url), self._backups.read(row.segment)
+        now = self.services.store.head(row.url)
         try:
-            if now.etag != etag:
+            mark = read_mark(now.metadata)
+            if now.etag != etag or mark is None:
                 raise LostRaceError("another object")
+            note = self._backups.note_on(row.segment, mark)
             if note is None:
                 raise BackupError("there is no backup of it")
             with TemporaryDirectory(dir=self.folder) as folder:

@@ -24,12 +24,18 @@ class PushPace:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _slow: bool | None = None
 
-    @contextmanager
-    def pushing(self, quota: Callable[[], str | None]) -> Iterator[None]:
-        """A push happens inside of this. `quota` gives the table's storage quota, and is asked before the first one."""
+    def know(self, quota: Callable[[], str | None]) -> None:
+        """Have `quota` tell the table's storage quota, if it has not been asked yet. What it raises is raised."""
+        if self._slow is not None:  # and a push under way keeps nobody from that
+            return
         with self._lock:
             if self._slow is None:
                 self._slow = quota() is not None
+
+    @contextmanager
+    def pushing(self) -> Iterator[None]:
+        """A push happens inside of this, once the quota is known."""
+        with self._lock:
             if self._slow:
                 start = self.clock()
                 try:

@@ -225,10 +225,11 @@ class SegmentWrites:
         if record.creation_ms is not None:
             meta = replace(meta, creation_ms=record.creation_ms)
         archive = metadata_archive(segment, meta.to_bytes(), properties)
+        self.prepare_push()
         unknown = False
         for wait_s in (0.5, 1.0, 2.0, None):
             try:
-                with self._pace.pushing(self._quota):
+                with self._pace.pushing():
                     self.services.controller.push_metadata(
                         self.services.settings.table,
                         segment,
@@ -270,8 +271,9 @@ class SegmentWrites:
                     raise
                 self.sleep(wait_s)
 
-    def _quota(self) -> str | None:
-        return storage_quota(self.services.controller.table_config(self.services.settings.table))
+    def prepare_push(self) -> None:
+        """Ask once for what pushes have to know. It may raise a PinotError: best before an object is overwritten."""
+        self._pace.know(lambda: storage_quota(self.services.controller.table_config(self.services.settings.table)))
 
     def _has(self, segment: str, crc: int, custom: Mapping[str, str]) -> bool:
         """Whether ZooKeeper has what a push was to write: the answer to a push whose outcome is not known."""

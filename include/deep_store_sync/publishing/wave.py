@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deep_store_sync.decide import keys_expire, server_state
-from deep_store_sync.errors import DeepStoreSyncError
+from deep_store_sync.errors import DeepStoreSyncError, PinotError
 from deep_store_sync.failure_budget import FailureBudget
 from deep_store_sync.model import (
     DeferredBy,
@@ -30,13 +30,14 @@ from deep_store_sync.model import (
 )
 from deep_store_sync.plan import hosting_servers
 from deep_store_sync.publishing.download_budget import DownloadBudget, left_for_later
-from deep_store_sync.publishing.forced_reload import force_download, make_servers_take
+from deep_store_sync.publishing.forced_reload import Taken, force_download, make_servers_take
 from deep_store_sync.publishing.last_check import LastCheck
 from deep_store_sync.publishing.outcomes import (
     Item,
     after_reload,
     drifted_after_reload,
     ended,
+    in_doubt,
     to_stamp,
     with_proof,
 )
@@ -123,12 +124,11 @@ class WavePublisher:
         return held + results
 
     def _now(self, items: Sequence[Item], table_config: Mapping[str, Any]) -> _Now:
-        changed = any(result.status is Rebuilt.CHANGED for _, result in items)
         invisible = any(result.invisible_changes for _, result in items)
         reloads = self._check.ended_reloads
         return _Now(
             table_config,
-            self._words.stale(table_config, reloads) if changed else {},
+            self._words.stale(table_config, reloads),
             self._words.need_reload(table_config, reloads) if invisible else {},
         )
 
@@ -152,9 +152,12 @@ class WavePublisher:
 
     def _publish_or_raise(self, row: PlannedSegment, result: RebuildResult, now: _Now) -> Published:
         if result.status is not Rebuilt.CHANGED:
+            if self._servers(row, now) is Servers.CLEAN:
+                # Somebody reloaded them since the plan was made, or this is not the first try of the task.
+                return to_stamp(row, result)
             if not keys_expire(now.table_config):
                 size = result.object_bytes or row.size_bytes
-                # Then the servers are made to take it.
+                # Then the servers are made to take it, see `_prove`.
                 return to_stamp(row, result) if self._may_load(row, size) else self._for_later(row, result)
             if result.status is Rebuilt.RELOAD:
                 return ended(row, result, Outcome.NOT_ELIGIBLE, _NO_FORCED_DOWNLOAD)
@@ -180,9 +183,12 @@ class WavePublisher:
         return ended(row, result, Outcome.DEFERRED, message, DeferredBy.DOWNLOADS)
 
     def _mode(self, row: PlannedSegment, result: RebuildResult, now: _Now) -> PublishMode | str:
-        overrides = has_tier_overrides(now.table_config, row.tier)
-        servers, _ = server_state(row.segment, row.replicas, now.answers, overrides_by_tier=overrides)
+        servers = self._servers(row, now)
         return publish_mode(row, result, servers=servers, need_reload=now.need_reload, table_config=now.table_config)
+
+    def _servers(self, row: PlannedSegment, now: _Now) -> Servers:
+        overrides = has_tier_overrides(now.table_config, row.tier)
+        return server_state(row.segment, row.replicas, now.answers, overrides_by_tier=overrides)[0]
 
     def _prove(self, items: Sequence[Item], published: Sequence[Published], now: _Now) -> list[Published]:
         """Wait until servers have taken what was refreshed, and make them take what only the deep store has."""
@@ -192,38 +198,62 @@ class WavePublisher:
         refreshed = {
             result.segment: result.new_crc for result in published if _refreshed(result) and result.segment not in again
         }
+        sizes = {row.segment: result.staged_bytes * len(row.replicas) for row, result in items}
+        forced: dict[str, bool] = {}
+
+        def force(segment: str) -> None:
+            forced[segment] = self._force_download(segment, sizes[segment])
+
         proofs: Mapping[str, Proof] = {}
         if refreshed:
-            proofs = self._watch.wait_loaded(refreshed, replicas, force=self._force_download)
+            proofs = self._watch.wait_loaded(refreshed, replicas, force=force)
         behind = [
             row
-            for row, result, ended_as in ends
-            if row.segment in again
-            or (ended_as.outcome is Outcome.STAMPED and _servers_behind(row, result, now.table_config))
+            for row, _, ended_as in ends
+            if row.segment in again or (ended_as.outcome is Outcome.STAMPED and self._servers_behind(row, now))
         ]
-        taken = make_servers_take(
+        taken = self._make_servers_take(behind, now)
+        drifted: set[str] = set()
+        if any(take.servers is Servers.STALE for take in taken.values()):
+            try:
+                drifted, _ = self._check.drifted(behind)
+            except PinotError as error:
+                taken = {segment: in_doubt(take, error) for segment, take in taken.items()}
+        results = []
+        for result in published:
+            if result.segment in drifted:
+                result = drifted_after_reload(result, replicas[result.segment])
+            elif result.segment in proofs:
+                result = with_proof(result, proofs[result.segment], forced.get(result.segment))
+            elif result.segment in taken:
+                result = after_reload(result, taken[result.segment], replicas[result.segment])
+            results.append(result)
+        return results
+
+    def _servers_behind(self, row: PlannedSegment, now: _Now) -> bool:
+        """Whether servers may lack what the deep store has, and a forced download does no harm."""
+        return not keys_expire(now.table_config) and self._servers(row, now) is not Servers.CLEAN
+
+    def _make_servers_take(self, behind: Sequence[PlannedSegment], now: _Now) -> dict[str, Taken]:
+        return make_servers_take(
             self.services,
             self.plan.table,
             behind,
             log=self.log,
             overrides_by_tier={row.segment: has_tier_overrides(now.table_config, row.tier) for row in behind},
         )
-        drifted: set[str] = set()
-        if any(take.servers is Servers.STALE for take in taken.values()):
-            drifted, _ = self._check.drifted(behind)
-        results = []
-        for result in published:
-            if result.segment in drifted:
-                result = drifted_after_reload(result, replicas[result.segment])
-            elif result.segment in proofs:
-                result = with_proof(result, proofs[result.segment])
-            elif result.segment in taken:
-                result = after_reload(result, taken[result.segment], replicas[result.segment])
-            results.append(result)
-        return results
 
-    def _force_download(self, segment: str) -> None:
+    def _force_download(self, segment: str, size: int) -> bool:
+        """Have all replicas download a refresh that one of them did not take, if they may for this run."""
+        try:
+            if not self._downloads.take(size):
+                self.log.warning("%s: servers may download no more for this run (maxServerDownloadBytes)", segment)
+                return False
+        except DeepStoreSyncError as error:
+            self.log.warning("%s: nobody tells what servers may download for this run: %s", segment, error)
+            return False
         force_download(self.services, self.plan.table, segment, self.log)
+        return True
 
 
 def _refreshed(published: Published) -> bool:
@@ -233,10 +263,3 @@ def _refreshed(published: Published) -> bool:
     Then no server hears of the push, and its CRC proves nothing.
     """
     return published.outcome is Outcome.SYNCED and published.mode is PublishMode.REFRESH
-
-
-def _servers_behind(row: PlannedSegment, result: RebuildResult, table_config: Mapping[str, Any]) -> bool:
-    """Whether the deep store is right, the servers are not, and a forced download does no harm."""
-    if keys_expire(table_config):
-        return False
-    return result.status is Rebuilt.RELOAD or (result.status is Rebuilt.UNCHANGED and row.servers is Servers.STALE)

@@ -68,9 +68,9 @@ def limits_line(settings: EngineSettings, machine: Machine, limits: Limits, fold
     return (
         f"limits: {limits.parallel_segments} segments rebuilt at once, each with {spoken_bytes(limits.heap_bytes)} of "
         f"heap; {spoken_bytes(limits.disk_bytes)} of disk in {folder}; a segment may grow to {limits.max_growth:g} "
-        f"times its size and take {limits.segment_timeout_s:g} s. Of these, {derived} comes from this machine "
+        f"times its size and take {limits.segment_timeout_s:g} s. Worked out from this machine: {derived} "
         f"({machine.cores} cores, {spoken_bytes(machine.memory_bytes)} of memory, {spoken_bytes(machine.disk_bytes)} "
-        "of disk free), and the rest from the table's settings"
+        "of disk free); the rest is from the table's settings"
     )
 
 

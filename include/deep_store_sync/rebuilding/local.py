@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from deep_store_sync.rebuilding.method import Method
 from deep_store_sync.rebuilding.rebuild_segment import Fetched, open_archive, rebuild
 from deep_store_sync.segment.archive import Compression, archived_segment, pack, read_metadata
 from deep_store_sync.segment.segment_files import CreationMeta, read_layout
+from deep_store_sync.system_trouble import system_trouble
 from deep_store_sync.table_hash import building_config
 
 
@@ -89,13 +91,14 @@ def rebuild_local(
         folder: where there is room for what is written meanwhile; it is empty.
 
     Raises:
-        ConfigError: there is no such source, or the output exists.
+        ConfigError: there is no such source, or the output exists or cannot be written.
         SegmentError: it is no segment, cannot be rebuilt, or does not hold what the original holds.
         EngineError: Java could not be started.
     """
     started = time.monotonic()
     if not source.exists():
         raise ConfigError(f"{source}: there is no such folder or file")
+    _check_writable(output)
     work = folder / "segment"
     work.mkdir()
     archive = work / "object"
@@ -155,6 +158,18 @@ def _ended(result: RebuildResult, started: float, size: int, opened: Fetched | N
 def _linked(source: Path, link: Path) -> Path:
     link.symlink_to(source.absolute(), target_is_directory=True)
     return link
+
+
+def _check_writable(output: Path) -> None:
+    """Try the folder, or the one that it would be made in: what has taken its time should have somewhere to go."""
+    place = output.absolute()
+    try:
+        while not place.exists():
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise ConfigError(f"--output {output}: {system_trouble(error)}") from error
 
 
 def _write(segment_dir: Path, target: Path, compression: Compression | None) -> None:

@@ -40,6 +40,9 @@ def rebuild_batch(
     What goes wrong with a segment ends up in its result, and the others go on. However this ends, no process and no
     file of it is left on this machine.
 
+    A batch that is tried again, or cleared, is rebuilt from its beginning, whatever time it is: what an earlier try had
+    begun must not end as left to the next run. Results of that try are forgotten only once another one begins.
+
     Args:
         services: clients and settings of the table.
         plan_url: the run's plan.
@@ -51,8 +54,8 @@ def rebuild_batch(
             the failure budget.
 
     Returns:
-        The URL of the results. None where no segment was begun, since the run's time was over: then there is nothing to
-        publish.
+        The URL of the results. None where no segment was ever begun, since the run's time was over: then there is
+        nothing to publish.
 
     Raises:
         StoppedError: `should_stop` gave a reason. No results are left.
@@ -65,19 +68,24 @@ def rebuild_batch(
     segments = [row for row in plan.segments if row.batch == batch_id]
     if not segments:
         raise ConfigError(f"{plan_url} has no batch {batch_id!r}: it belongs to another plan")
-    workspace.forget_results(batch_id, "rebuilt", "published", "stamped")
+    names = [row.segment for row in segments]
+    begun = workspace.was_begun(batch_id)
     failures = FailureBudget(services, workspace, plan, log)
-    failures.forget([row.segment for row in segments])
-    if reason := failures.used_up():
+    if reason := failures.used_up(apart_from=names):
         log.warning("%s is left alone: %s", batch_id, reason)
-        results = [not_begun(row, reason) for row in segments]
+        earlier = workspace.read_results("rebuilt", batch_id, RebuildResult) if begun else None
+        results = earlier or [not_begun(row, reason) for row in segments]
         return workspace.write_results("rebuilt", batch_id, results, RebuildResult)
-    budget = TimeBudget(services.settings.max_run_time, lambda: services.store.head(plan_url))
+    budget = TimeBudget(None if begun else services.settings.max_run_time, lambda: services.store.head(plan_url))
     if reason := budget.used_up(segments[0]):
         log.info("%s is left to the next run: %s", batch_id, reason)
         workspace.write_results("rebuilt", batch_id, [out_of_time(row, reason) for row in segments], RebuildResult)
         return None
-    with failures.counting(lambda: [row.segment for row in segments], last_try=last_try):
+    if not begun:
+        workspace.note_begun(batch_id)
+    workspace.forget_results(batch_id, "rebuilt", "published", "stamped")
+    failures.forget(names)
+    with failures.counting(lambda: names, last_try=last_try):
         settings = services.settings.engine
         with work_folder(settings.workdir, log) as folder:
             machine = look_at_machine(folder)

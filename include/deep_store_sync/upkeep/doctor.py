@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 import pyarrow.compute as pc
 
@@ -21,6 +22,7 @@ from deep_store_sync.pinot.storage_quota import LARGE, quota_words, storage_quot
 from deep_store_sync.rebuilding.limits import decide_limits, limits_line, look_at_machine
 from deep_store_sync.services import Services
 from deep_store_sync.store.versioning import Versioning
+from deep_store_sync.system_trouble import system_trouble
 from deep_store_sync.workdir import work_folder
 
 # Of a table with very many segments, so many are looked at in the deep store.
@@ -46,6 +48,11 @@ class Check:
     message: str
 
 
+def _failed(subject: str, error: Exception) -> Check:
+    words = system_trouble(error) if isinstance(error, OSError) else error
+    return Check(subject, Verdict.FAILED, f"{type(error).__name__}: {words}")
+
+
 @dataclass(slots=True)
 class Doctor:
     """Checks one table. What a failed check is needed for is left out: it could only fail as well."""
@@ -65,16 +72,15 @@ class Doctor:
             checks.append(self._check("deep store", self._deep_store))
         checks.append(self._check("workspace", self._workspace))
         checks.append(self._check("backup", self._backup))
-        checks.append(self._check("segment library", self._engine))
-        checks.append(self._check("worker", self._worker))
+        checks += self._machine()
         return checks
 
     def _check(self, subject: str, look: Callable[[], tuple[Verdict, str]]) -> Check:
         self.log.info("%s: checking %s", self.services.settings.table, subject)
         try:
             return Check(subject, *look())
-        except DeepStoreSyncError as error:
-            return Check(subject, Verdict.FAILED, f"{type(error).__name__}: {error}")
+        except (DeepStoreSyncError, OSError) as error:
+            return _failed(subject, error)
 
     def _controller(self) -> tuple[Verdict, str]:
         return Verdict.OK, f"Pinot {self.services.controller.version()} at {self.services.controller.base_url}"
@@ -171,7 +177,16 @@ class Doctor:
             return Verdict.FAILED, f"backup: versioning, but {reasons[0]}: nothing would be overwritten"
         return Verdict.OK, f"{reasons[0]}, so what is overwritten is copied into the workspace"
 
-    def _engine(self) -> tuple[Verdict, str]:
+    def _machine(self) -> Iterator[Check]:
+        """What this machine has to have, in a folder such as a task works in."""
+        try:
+            with work_folder(self.services.settings.engine.workdir, self.log) as folder:
+                yield self._check("segment library", lambda: self._engine(folder))
+                yield self._check("worker", lambda: self._worker(folder))
+        except OSError as error:  # there is no such folder: the checks have their own errors
+            yield _failed("worker", error)
+
+    def _engine(self, folder: Path) -> tuple[Verdict, str]:
         """Java and the jars, by starting them."""
         settings = self.services.settings.engine
         try:
@@ -179,20 +194,18 @@ class Doctor:
         except PinotError:
             cluster = None
         jars = find_jars(cluster, configured=settings.jars, allow_mismatch=settings.allow_version_mismatch)
-        with work_folder(settings.workdir, self.log) as folder:
-            limits = decide_limits(settings, look_at_machine(folder))
-            engine = EngineProcess(jars, limits.heap_bytes, temp_dir=folder)
-            try:
-                engine.start()
-            finally:
-                engine.close()
+        limits = decide_limits(settings, look_at_machine(folder))
+        engine = EngineProcess(jars, limits.heap_bytes, temp_dir=folder)
+        try:
+            engine.start()
+        finally:
+            engine.close()
         verdict = Verdict.OK if jars.of_cluster or cluster is None else Verdict.WARNING
         return verdict, f"Pinot {jars.version} from {jars.source}" + (
             "" if verdict is Verdict.OK else f", while the cluster runs {cluster}: for a rolling upgrade only"
         )
 
-    def _worker(self) -> tuple[Verdict, str]:
+    def _worker(self, folder: Path) -> tuple[Verdict, str]:
         settings = self.services.settings.engine
-        with work_folder(settings.workdir, self.log) as folder:
-            machine = look_at_machine(folder)
-            return Verdict.OK, limits_line(settings, machine, decide_limits(settings, machine), folder.parent)
+        machine = look_at_machine(folder)
+        return Verdict.OK, limits_line(settings, machine, decide_limits(settings, machine), folder.parent)

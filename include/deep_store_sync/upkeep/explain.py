@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deep_store_sync.decide import lies_in
-from deep_store_sync.errors import ConfigError, DeepStoreSyncError, ObjectNotFoundError
+from deep_store_sync.errors import DeepStoreSyncError, NotInTableError, ObjectNotFoundError
 from deep_store_sync.find import PlannedTable, plan_table
 from deep_store_sync.model import Action, PlannedSegment, RunRequest, SegmentRecord, StampState
 from deep_store_sync.planning.table_state import column, replicas
@@ -101,7 +101,7 @@ def explain(services: Services, segment: str, *, log: logging.Logger) -> Explana
     """Explain one segment.
 
     Raises:
-        ConfigError: the table has no such segment; near names are in the message.
+        NotInTableError: the table has no such segment; near names are in the message.
         PinotError: the controller does not answer, or has no such table.
     """
     settings = services.settings
@@ -109,7 +109,7 @@ def explain(services: Services, segment: str, *, log: logging.Logger) -> Explana
     names = column(planned.state.segments, "name")
     place = pc.index(names, segment).as_py()
     if place < 0:
-        raise ConfigError(f"{settings.table} has no segment {segment}{_near(segment, names.to_pylist())}")
+        raise NotInTableError(f"{settings.table} has no segment {segment}{_near(segment, names.to_pylist())}")
     record = services.controller.segment(settings.table, segment)
     row = _row(planned.rows.record_batches(), segment)
     found = _object(services, record, log)

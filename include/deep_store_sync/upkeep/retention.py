@@ -7,10 +7,7 @@ of workers do not matter. What may still be needed is kept, however old it is:
   finished once nothing was written there for as long as runs are kept.
 - the copy of an object that a run has overwritten without ZooKeeper knowing of it yet: whoever finishes that push needs
   it if the controller refuses.
-
-Multipart uploads that were cut short by a kill keep their parts, where no listing of objects shows them. Those of a run
-are dropped with its staged archives: what was to come into its folder, and into the deep store what it had noted before
-it sent the first part. Others upload there, too, and theirs are left alone.
+- the note on a multipart upload that may still be open (`open_uploads`).
 
 A run depends on no other run's folder, so nothing else is referenced. What the bucket keeps as earlier versions is left
 to its lifecycle rules: others have versions there, too.
@@ -19,21 +16,31 @@ to its lifecycle rules: others have versions there, too.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 
-from deep_store_sync.errors import DeepStoreSyncError, ObjectNotFoundError
+from deep_store_sync.errors import BackupError, DeepStoreSyncError, ObjectNotFoundError, PinotError
 from deep_store_sync.model import Outcome
-from deep_store_sync.publishing.backup import Backup
+from deep_store_sync.publishing.backup import read_note
 from deep_store_sync.services import Services
 from deep_store_sync.store.deep_store import ObjectInfo, parse_url
-from deep_store_sync.store.multipart import OpenUpload
 from deep_store_sync.store.object_mark import read_mark
+from deep_store_sync.upkeep.open_uploads import OpenUploads
 from deep_store_sync.workspace import BACKUP, STAGED, UPLOADS, Workspace
 
-# What a run may remove at most. A backlog takes several runs, the oldest first.
+# What a run may remove at most, and how many notes it looks at to see whether they are needed. A backlog takes several
+# runs, the oldest first.
 MOST_REMOVED = 50_000
+MOST_LOOKED_AT = 10_000
+
+_LOOKS_AT_ONCE = 8
+# After so many places in a row where the store gave no answer, it is away: the others would only wait for it, too.
+_MOST_UNANSWERED = 3
+_MOST_NAMED = 5
 
 _RESULTS = ("rebuilt", "published", "stamped")
 
@@ -47,101 +54,139 @@ class Collected:
     uploads: int = 0
 
 
-def collect(services: Services, plan_url: str, *, log: logging.Logger, most: int = MOST_REMOVED) -> Collected:
+def collect(
+    services: Services,
+    plan_url: str,
+    *,
+    log: logging.Logger,
+    most: int = MOST_REMOVED,
+    most_looked_at: int = MOST_LOOKED_AT,
+) -> Collected:
     """Remove what has outlived `keepStaged`, `keepBackups` and `keepRuns`, for a run that has just written its report.
 
-    It never fails a run: what cannot be removed is named in the log, and tried again by the next one.
+    It never fails a run: what cannot be removed is named in the log, and tried again by the next one. It keeps nothing
+    else from being removed.
     """
+    trouble = _Trouble()
+    collected = Collected()
     try:
         present = Workspace.of_plan(services.store, plan_url)
         now = _written(services.store.head(present.report_url))
-        collector = _Collector(services, now, most, _open_uploads(services, now, log), log)
-        for place in _places(services, present):
-            if collector.left <= 0:
-                log.info("more is to be removed from the workspace: the next run goes on")
-                break
-            collector.place(place)
+        collector = _Collector(services, now, OpenUploads(services, now, log), trouble, log, most, most_looked_at)
+        try:
+            collector.collect(present)
+        finally:
+            collected = collector.collected
     except DeepStoreSyncError as error:
         log.warning("the workspace was not cleared of what older runs left, the next run tries again: %s", error)
-        return Collected()
-    if collector.removed:
-        log.info("removed from the workspace: %d objects, %d bytes of older runs", collector.removed, collector.bytes)
-    if collector.dropped:
-        log.info("dropped %d multipart uploads that older runs had left open", collector.dropped)
-    return Collected(collector.removed, collector.bytes, collector.dropped)
+    for line in trouble.lines():
+        log.warning("%s", line)
+    if collected.objects:
+        log.info("removed from the workspace: %d objects, %d bytes of older runs", collected.objects, collected.bytes)
+    if collected.uploads:
+        log.info("dropped %d multipart uploads that older runs had left open", collected.uploads)
+    return collected
 
 
-def _open_uploads(services: Services, now: datetime, log: logging.Logger) -> list[OpenUpload]:
-    """All uploads to where runs of the table write that are older than `keepStaged`, whoever began them."""
-    settings, store = services.settings, services.store
-    if settings.keep_staged is None:
-        return []
-    places = (*settings.deep_store_prefixes, Workspace.runs_url(settings.workspace, settings.table))
-    try:
-        found = {upload.id: upload for place in places for upload in store.open_uploads(f"{place.rstrip('/')}/")}
-    except DeepStoreSyncError as error:
-        log.info("open multipart uploads are not looked for (%s): have a lifecycle rule abort incomplete ones", error)
-        return []
-    return [upload for upload in found.values() if _over(now - upload.begun, settings.keep_staged)]
+class _Trouble:
+    """What went wrong at single places, to be told once and in the end."""
 
+    def __init__(self) -> None:
+        self._reasons: dict[str, str] = {}
+        self._unanswered = 0
 
-def _places(services: Services, present: Workspace) -> Iterator[Workspace]:
-    """The places of all runs of the table but the present one, the oldest plan first."""
-    store = services.store
-    runs_url = Workspace.runs_url(services.settings.workspace, services.settings.table)
-    own = parse_url(present.run_url.rsplit("/", 1)[0] + "/")
-    tries = [url.rstrip("/") for run in store.folders(runs_url) if parse_url(run) != own for url in store.folders(run)]
-    # By the number that the planning worker gave it: only an order, no age.
-    yield from (Workspace(store, url) for url in sorted(tries, key=lambda url: (url.rpartition("/")[2], url)))
+    @contextmanager
+    def passed_over(self, url: str) -> Iterator[None]:
+        """Go on with the next place where this one cannot be cleared, unless the store is away."""
+        try:
+            yield
+        except DeepStoreSyncError as error:
+            self._unanswered += error.transient
+            if self._unanswered >= _MOST_UNANSWERED:
+                raise
+            self.note(url, error)
+        else:
+            self._unanswered = 0
+
+    def note(self, what: str, error: Exception) -> None:
+        """Have this told."""
+        self._reasons[what] = str(error)
+
+    def lines(self) -> Iterator[str]:
+        """What went wrong, where, in words."""
+        for what, reason in list(self._reasons.items())[:_MOST_NAMED]:
+            yield f"{what} was not cleared of all that may go, the next run tries again: {reason}"
+        if len(self._reasons) > _MOST_NAMED:
+            yield f"nor were {len(self._reasons) - _MOST_NAMED} more"
 
 
 class _Collector:
     """Removes what may be removed of one place after the other."""
 
     def __init__(
-        self, services: Services, now: datetime, most: int, uploads: Collection[OpenUpload], log: logging.Logger
+        self,
+        services: Services,
+        now: datetime,
+        uploads: OpenUploads,
+        trouble: _Trouble,
+        log: logging.Logger,
+        most: int,
+        most_looked_at: int,
     ) -> None:
         self._services = services
         self._now = now
-        self._log = log
         self._uploads = uploads
-        self.left = most
-        self.removed = 0
-        self.bytes = 0
-        self.dropped = 0
+        self._trouble = trouble
+        self._log = log
+        self._left = most
+        self._looks_left = most_looked_at
+        self._objects = 0
+        self._bytes = 0
+        self._crcs: dict[str, int | None] | None = None
 
-    def place(self, place: Workspace) -> None:
-        """Remove what has outlived its time, of one plan of a run."""
+    @property
+    def collected(self) -> Collected:
+        """What was removed so far."""
+        return Collected(self._objects, self._bytes, self._uploads.dropped)
+
+    def collect(self, present: Workspace) -> None:
+        """Remove what has outlived its time, of all runs of the table but the present one."""
+        for place in self._places(present):
+            if self._left <= 0:
+                self._log.info("more is to be removed from the workspace: the next run goes on")
+                break
+            with self._trouble.passed_over(place.run_url):
+                self._place(place)
+
+    def _places(self, present: Workspace) -> list[Workspace]:
+        """The places of all runs but the present one, the oldest plan first."""
+        store, settings = self._services.store, self._services.settings
+        own = parse_url(present.run_url.rsplit("/", 1)[0] + "/")
+        tries: list[str] = []
+        for run in store.folders(Workspace.runs_url(settings.workspace, settings.table)):
+            if parse_url(run) != own:
+                with self._trouble.passed_over(run):
+                    tries += [url.rstrip("/") for url in store.folders(run)]
+        # By the number that the planning worker gave it: only an order, no age.
+        return [Workspace(store, url) for url in sorted(tries, key=lambda url: (url.rpartition("/")[2], url))]
+
+    def _place(self, place: Workspace) -> None:
         settings = self._services.settings
         ended = self._ended(place)
         if ended is None:
             return
         age = self._now - ended
-        needed: set[str] = set()
-        if _over(age, settings.keep_backups) or _over(age, settings.keep_runs):
-            needed = self._still_needed(place)
-            self._remove(place, f"{BACKUP}/", keep=needed)
-        if _over(age, settings.keep_staged) or _over(age, settings.keep_runs):
-            self._drop_uploads(place)
-            self._remove(place, f"{UPLOADS}/")
+        for_good, needed = _over(age, settings.keep_runs), False
+        if _over(age, settings.keep_staged) or for_good:
             self._remove(place, f"{STAGED}/")
-        if _over(age, settings.keep_runs) and not needed:
+        if _over(age, settings.keep_backups) or for_good:
+            segments = self._still_needed(place)
+            needed |= self._remove(place, f"{BACKUP}/", keep=lambda url: place.backed_up(url) in segments)
+        if _over(age, settings.keep_staged) or for_good:
+            closed = self._uploads.drop(place, for_good=for_good)
+            needed |= self._remove(place, f"{UPLOADS}/", keep=lambda url: url not in closed)
+        if for_good and not needed:
             self._remove(place, "", last=(place.report_url, place.plan_url))
-
-    def _drop_uploads(self, place: Workspace) -> None:
-        """Drop the open uploads that this run began."""
-        if not self._uploads:
-            return
-        store, noted = self._services.store, dict(place.noted_uploads())
-        own = parse_url(place.run_url + "/")
-        for upload in self._uploads:
-            bucket, key = parse_url(upload.url)
-            ours = bucket == own[0] and key.startswith(own[1])
-            if not ours and upload.id in noted:
-                ours = parse_url(store.read(noted[upload.id]).decode()) == (bucket, key)
-            if ours:
-                store.drop_upload(upload)
-                self.dropped += 1
 
     def _ended(self, place: Workspace) -> datetime | None:
         """When a run wrote its report, or what else it wrote last if it is dead; None while it may be at work."""
@@ -157,53 +202,90 @@ class _Collector:
         last = max(written, default=self._now)
         return last if _over(self._now - last, self._services.settings.keep_runs) else None
 
-    def _still_needed(self, place: Workspace) -> set[str]:
-        """The copies of objects whose new ones ZooKeeper does not know of yet, and the notes on them."""
-        notes = dict(place.backup_records())
-        if not notes:
-            return set()
+    def _still_needed(self, place: Workspace) -> Collection[str]:
+        """The segments whose new objects ZooKeeper does not know of yet, or may not, as long as nobody has looked."""
+        records = place.backup_records()
+        first = next(records, None)
+        if first is None:
+            return ()
         # Of what the report calls synced, ZooKeeper knows.
         try:
             told = {row.segment for row in place.read_report() if row.outcome is Outcome.SYNCED}
         except ObjectNotFoundError:
             told = set()
-        doubtful = {segment: url for segment, url in notes.items() if segment not in told}
+        doubtful = sorted(
+            (_written(item), segment, item.url) for segment, item in chain([first], records) if segment not in told
+        )
         if not doubtful:
-            return set()
-        crcs = {record.name: record.crc for record in self._services.controller.segments(self._services.settings.table)}
-        return {
-            needed
-            for segment, url in doubtful.items()
-            if self._untold(url, crcs.get(segment))
-            for needed in (url, place.backup_url(segment))
-        }
+            return ()
+        try:
+            crcs = self._known_crcs()
+        except PinotError as error:
+            self._trouble.note("the backup of objects that ZooKeeper may not know of yet", error)
+            return {segment for _, segment, _ in doubtful}
+        doubtful = [note for note in doubtful if crcs.get(note[1]) is not None]
+        looked_at, rest = doubtful[: self._looks_left], doubtful[self._looks_left :]
+        self._looks_left -= len(looked_at)
+        if rest:
+            self._log.info("%s: %d notes on backups are left for the next run to look at", place.run_url, len(rest))
+        with ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="notes") as pool:
+            untold = list(pool.map(lambda note: self._untold(note[2], crcs[note[1]]), looked_at))
+        needed = [note for note, is_untold in zip(looked_at, untold, strict=True) if is_untold]
+        return {segment for _, segment, _ in (*needed, *rest)}
+
+    def _known_crcs(self) -> dict[str, int | None]:
+        """ZooKeeper's CRCs, which are asked for once."""
+        if self._crcs is None:
+            controller, table = self._services.controller, self._services.settings.table
+            self._crcs = {record.name: record.crc for record in controller.segments(table)}
+        return self._crcs
 
     def _untold(self, note_url: str, crc: int | None) -> bool:
         store = self._services.store
         try:
-            note = Backup.from_json(store.read(note_url))
-            mark = read_mark(store.head(note.url).metadata)
+            note = read_note(store, note_url)
+            mark = None if note is None else read_mark(store.head(note.url).metadata)
         except ObjectNotFoundError:
             return False
-        return mark == note.mark and crc is not None and mark.unfinished(zookeeper_crc=crc, object_crc=mark.new_crc)
+        except BackupError as error:
+            self._trouble.note(note_url, error)
+            return True
+        if note is None or mark != note.mark or crc is None:
+            return False
+        return mark.unfinished(zookeeper_crc=crc, object_crc=mark.new_crc)
 
-    def _remove(self, place: Workspace, folder: str, *, keep: Collection[str] = (), last: tuple[str, ...] = ()) -> None:
-        """Remove the objects of a folder of a place, `last` after all others, as far as this run may remove any."""
-        untouched = {parse_url(url) for url in (*keep, *last)}
+    def _remove(
+        self,
+        place: Workspace,
+        folder: str,
+        *,
+        keep: Callable[[str], bool] = lambda _: False,
+        last: tuple[str, ...] = (),
+    ) -> bool:
+        """Remove the objects of a folder of a place, `last` after all others, as far as this run may remove any.
+
+        Returns:
+            Whether there were any to `keep`.
+        """
+        at_last = {parse_url(url) for url in last}
         urls: list[str] = []
-        size = 0
+        size, kept = 0, False
         for item in self._services.store.list(f"{place.run_url}/{folder}"):
-            if parse_url(item.url) in untouched:
+            if parse_url(item.url) in at_last:
                 continue
-            if len(urls) >= self.left:
+            if keep(item.url):
+                kept = True
+                continue
+            if len(urls) >= self._left:
                 last = ()
                 break
             urls.append(item.url)
             size += item.size
         self._services.store.delete_all([*urls, *last])
-        self.left -= len(urls) + len(last)
-        self.removed += len(urls) + len(last)
-        self.bytes += size
+        self._left -= len(urls) + len(last)
+        self._objects += len(urls) + len(last)
+        self._bytes += size
+        return kept
 
 
 def _over(age: timedelta, kept: timedelta | None) -> bool:

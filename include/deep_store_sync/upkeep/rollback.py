@@ -6,16 +6,18 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 
-from deep_store_sync.errors import ConfigError
+from deep_store_sync.errors import BackupError, NotInTableError
 from deep_store_sync.plan import in_globs
-from deep_store_sync.publishing.backup import Backup, read_note_at
+from deep_store_sync.publishing.backup import Backup, read_note
 from deep_store_sync.services import Services
 from deep_store_sync.upkeep.undo import SegmentRollback, Undo, Undone
 from deep_store_sync.workspace import Workspace
 
 _READ_AT_ONCE = 8
+_UNKNOWN = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +44,16 @@ def roll_back(
     dry_run: bool = False,
     log: logging.Logger,
     done: Callable[[int, int], None] = lambda done, total: None,
-) -> Rollback | None:
+) -> Rollback:
     """Bring the objects, CRCs and stamps back that a run has overwritten, of segments that match one of the globs.
 
     `done` is told how many are rolled back, or left, and of how many.
 
     Returns:
-        What became of each, or None when the table has no such run.
+        What became of each.
 
     Raises:
+        NotInTableError: the table has no such run; those that it has are in the message.
         PinotError: the controller does not answer, so that no decision can be made.
         StoreCapabilityError: the store ignores the conditions that overwriting depends on. Nothing was changed.
         DeepStoreError: the workspace cannot be read or written.
@@ -59,19 +62,21 @@ def roll_back(
     runs_url = Workspace.runs_url(services.settings.workspace, table)
     tries = Workspace.tries(services.store, runs_url, run_id)
     if not tries:
-        return None
-    notes = _read_notes(services, tries, globs)
-    log.info("%s: run %s has overwritten %d segments", table, run_id, len(notes))
+        raise _no_such_run(services, run_id)
+    notes, rows = _read_notes(services, tries, globs)
+    total = len(notes) + len(rows)
+    log.info("%s: run %s has overwritten %d segments", table, run_id, total)
+    for row in rows:
+        log.error("%s: %s", row.segment, row.message)
     if notes and not dry_run:
         largest = max(note.size for of_segment in notes.values() for note in of_segment)
         services.store.probe(tries[-1].run_url, multipart=largest > services.store.multipart_threshold)
     undo = Undo(services, tries[-1], log, dry_run)
-    rows: list[SegmentRollback] = []
     work = iter(sorted(notes.items()))
     while wave := dict(islice(work, services.settings.wave_segments)):
         rows += undo.wave(wave)
-        log.info("%d of %d segments done", len(rows), len(notes))
-        done(len(rows), len(notes))
+        log.info("%d of %d segments done", len(rows), total)
+        done(len(rows), total)
     return Rollback(table, run_id, dry_run, tuple(rows), tuple(_remarks(services, tries, notes, rows)))
 
 
@@ -81,22 +86,38 @@ def known_runs(services: Services) -> list[str]:
     return [url.rstrip("/").rpartition("/")[2] for url in services.store.folders(runs_url)]
 
 
-def _read_notes(services: Services, tries: Sequence[Workspace], globs: Sequence[str]) -> dict[str, list[Backup]]:
-    """The notes of a run by segment, the newest first: a run that planned again may have overwritten one twice."""
-    wanted = [
-        (segment, url)
-        for place in reversed(tries)
-        for segment, url in place.backup_records()
-        if in_globs(segment, globs)
-    ]
+def _read_notes(
+    services: Services, tries: Sequence[Workspace], globs: Sequence[str]
+) -> tuple[dict[str, list[Backup]], list[SegmentRollback]]:
+    """The notes of a run by segment, the newest first, and what has become of segments with one that cannot be read.
+
+    There may be several: a run that planned again may have overwritten a segment twice, and so may two tries of a task.
+    """
+
+    def read(url: str) -> Backup | BackupError | None:
+        try:
+            return read_note(services.store, url)
+        except BackupError as error:
+            return error
+
+    wanted: list[tuple[str, str]] = []
+    for place in reversed(tries):
+        of_place = [
+            (item.last_modified or _UNKNOWN, segment, item.url)
+            for segment, item in place.backup_records()
+            if in_globs(segment, globs)
+        ]
+        wanted += [(segment, url) for _, segment, url in sorted(of_place, reverse=True)]
     notes: dict[str, list[Backup]] = {}
+    unreadable: dict[str, SegmentRollback] = {}
     with ThreadPoolExecutor(_READ_AT_ONCE, thread_name_prefix="notes") as pool:
-        # One that is gone by now: the run under way found that it had not overwritten the object.
-        read = pool.map(lambda item: read_note_at(services.store, item[1]), wanted)
-        for (segment, _), note in zip(wanted, read, strict=True):
-            if note is not None:
+        for (segment, _), note in zip(wanted, pool.map(lambda item: read(item[1]), wanted), strict=True):
+            if isinstance(note, BackupError):
+                unreadable[segment] = SegmentRollback(segment, Undone.FAILED, f"nothing was changed: {note}")
+            elif note is not None:
+                # One that is gone by now: the run under way found that it had not overwritten the object.
                 notes.setdefault(segment, []).append(note)
-    return notes
+    return {segment: of for segment, of in notes.items() if segment not in unreadable}, list(unreadable.values())
 
 
 def _remarks(
@@ -131,12 +152,11 @@ def _remarks(
         )
 
 
-def no_such_run(services: Services, run_id: str) -> ConfigError:
-    """The error for a run that a table does not have."""
+def _no_such_run(services: Services, run_id: str) -> NotInTableError:
     settings = services.settings
     known = known_runs(services)
     last = " (the last ten)" if len(known) > 10 else ""
-    return ConfigError(
+    return NotInTableError(
         f"{settings.table} has no run {run_id!r} in {settings.workspace}: it never ran, or keepRuns has passed. "
         f"Give the run's id as Airflow shows it. Folders of runs there{last}: {', '.join(known[-10:]) or 'none'}"
     )

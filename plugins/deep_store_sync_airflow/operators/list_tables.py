@@ -8,8 +8,8 @@ from airflow.sdk import BaseOperator, Context
 
 from deep_store_sync.discovery import find_tables
 from deep_store_sync.errors import ConfigError
-from deep_store_sync.settings import LoadedDiscovery
-from deep_store_sync_airflow.discovery import list_variable, read_list, write_list
+from deep_store_sync.table_files import LoadedDiscovery
+from deep_store_sync_airflow.discovery import list_variable, look_up_list, write_list
 from deep_store_sync_airflow.services import airflow_errors, controller_hook, log
 
 
@@ -32,9 +32,10 @@ class ListTables(BaseOperator):
         Raises:
             AirflowFailException: the connection is wrong, there are too many tables, or none any more.
             DeepStoreSyncError: the controller did not answer: may pass.
+            Exception: the last list cannot be looked up: may pass.
         """
         try:
-            known = read_list(self.discovery)
+            known = look_up_list(self.discovery)
         except ConfigError as error:
             log.warning("the list is made anew: %s", error)
             known = []

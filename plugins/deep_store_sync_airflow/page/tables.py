@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.configuration import conf
 
-from deep_store_sync.overview.kept import Kept
-from deep_store_sync.settings import BrokenTable, LoadedTable, TableSync, load_tables
-from deep_store_sync.store.client_config import client_config
-from deep_store_sync.store.deep_store import DeepStore
+from deep_store_sync.lru_cache import LruCache
+from deep_store_sync.table_files import BrokenTable, LoadedTable, load_tables
 from deep_store_sync_airflow.dag_factory import dag_ids, tables_folder
 from deep_store_sync_airflow.discovery import read_list
 
@@ -21,7 +16,7 @@ Tables = dict[str, LoadedTable | BrokenTable]
 
 _FRESH_S = 10.0
 
-_kept = Kept[tuple[float, Tables]](1)
+_kept = LruCache[tuple[float, Tables]](1)
 
 
 def tables_by_dag() -> Tables:
@@ -38,12 +33,3 @@ def _read() -> Tables:
     # Where DAG files of this package look, in a project that has them in its `dags` folder.
     default = Path(conf.get("core", "dags_folder")).parent / "include" / "tables"
     return dag_ids(load_tables(tables_folder(default), read_list))
-
-
-@contextmanager
-def open_store(settings: TableSync) -> Iterator[DeepStore]:
-    """The store of a table's workspace, by the Airflow connection that the table names."""
-    s3 = S3Hook(aws_conn_id=settings.aws_connection)
-    config = client_config(settings.store_timeout.total_seconds()).merge(s3.config)
-    with closing(s3.get_client_type(config=config)) as client:
-        yield DeepStore(client)

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deep_store_sync.command.connections import controller_access, open_services
+from deep_store_sync.command.connections import controller_access, open_services, open_store
 from deep_store_sync.errors import ConfigError
 from deep_store_sync.pinot.access import Access, BearerAuth
 from deep_store_sync.settings import TableSync
@@ -108,6 +108,24 @@ def test_what_is_wrong_is_named_and_no_secret_shown(environment: dict[str, str],
     with pytest.raises(ConfigError, match=says) as error:
         controller_access("prod", environment)
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "region"),
+    [
+        ({"AWS_REGION": "eu-central-1"}, "eu-central-1"),
+        ({"AWS_DEFAULT_REGION": "eu-west-1"}, "eu-west-1"),
+        ({"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-west-1"}, "eu-central-1"),
+    ],
+    ids=["region", "default region", "both"],
+)
+def test_the_region_of_the_store(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], region: str) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with open_store(TableSync(table="t_OFFLINE", deep_store_prefixes=("s3://b/d",), workspace="s3://b/w")) as store:
+        assert store._client.meta.region_name == region
 
 
 def test_calls_to_the_store_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,18 @@ def test_what_would_lose_something_fails_and_leaves_nothing(shell: Shell, built:
     assert not shell.output.exists()
 
 
+def test_an_output_that_cannot_be_written_is_told_before_the_work(
+    shell: Shell, built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deep_store_sync.rebuilding.local.rebuild", None)  # the work: it is not begun
+    (shell.folder / "out").write_text("a file")
+    code, out, err = shell.rebuild(built, INDEXED)
+    assert (code, out) == (WRONG, "")
+    assert f"--output {shell.output}: " in err
+    assert "Not a directory; check the path" in err
+    assert not list(shell.folder.glob(".*"))
+
+
 @pytest.mark.parametrize(
     ("config", "says"),
     [

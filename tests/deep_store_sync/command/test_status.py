@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from tests.deep_store_sync.overview.workspace_of_runs import TABLE, Runs, segment, skipped, synced
 
-from deep_store_sync.command.exit_codes import DONE, UNAVAILABLE, UNDONE
+from deep_store_sync.command.exit_codes import DONE, UNAVAILABLE, UNDONE, WRONG
 from deep_store_sync.command.main import main
 from deep_store_sync.command.tables import TABLES_VARIABLE
 from deep_store_sync.model import Outcome, SegmentOutcome
@@ -86,6 +87,35 @@ def test_json(runs: Runs, status: Status, capsys: pytest.CaptureFixture[str]) ->
     assert table["runs"][0]["runId"] == "real"
     assert table["runs"][0]["totals"]["counts"] == {"skipped": 1}
     assert table["saved"] == {"runs": 1, "downloads": 0, "bytes": 0}
+
+
+def test_the_tables_of_a_discovery_are_those_with_a_folder_and_no_controller_is_asked(
+    runs: Runs, status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs.plan("real", skipped("a")).report()
+    for name in ("seen_REALTIME", "tmp_OFFLINE", "no table"):
+        runs.store.write_workspace(f"{runs.root}/{quote(name)}/runs/r/1/note", b"")
+    shared = f"deepStorePrefixes: [s3://b/d]\nworkspace: {runs.root}\n"
+    for name in ("one", "two"):  # which of the two discovers it, the workspace does not say, and it is told once
+        (tmp_path / f"{name}.yaml").write_text(f"discover: true\nexclude: [tmp_*]\n{shared}")
+    status("--json")
+    told = json.loads(capsys.readouterr().out)["tables"]
+    assert [of["table"] for of in told] == [TABLE, "seen_REALTIME"]
+    (tmp_path / "flights.yaml").unlink()
+    assert status("--json", "--table", "tmp_OFFLINE") == WRONG
+
+
+def test_a_workspace_that_cannot_be_listed_hides_no_table_with_a_file(
+    runs: Runs, status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs.plan("real", skipped("a")).report()
+    (tmp_path / "all.yaml").write_text(
+        "discover: true\ndeepStorePrefixes: [s3://b/d]\nworkspace: s3://no-such-bucket/work\n"
+    )
+    assert status("--json") == UNAVAILABLE
+    of_file, of_discovery = json.loads(capsys.readouterr().out)["tables"]
+    assert (of_file["table"], of_file["states"]["in sync"]["segments"]) == (TABLE, 1)
+    assert (of_discovery["table"], of_discovery["error"]) == ("all.yaml", "ObjectNotFoundError")
 
 
 def test_a_workspace_that_cannot_be_read(

@@ -300,7 +300,7 @@ def test_only_the_newest_runs_are_looked_at(runs: Runs) -> None:
 
 def test_a_store_that_refuses_is_an_error(store: DeepStore) -> None:
     with pytest.raises(DeepStoreError):
-        Overviews().overview(store, "s3://no-such-bucket-of-ours/work", TABLE)
+        Overviews().look(store, "s3://no-such-bucket-of-ours/work", TABLE)
 
 
 def test_nothing_is_asked_of_the_store_but_to_list_and_to_read(
@@ -313,9 +313,41 @@ def test_nothing_is_asked_of_the_store_but_to_list_and_to_read(
     client, asked = gateway.client(), set()
     client.meta.events.register("before-call.s3", lambda model, **_: asked.add(model.name))
     for _ in range(2):
-        Overviews().overview(DeepStore(client), prefix, TABLE)
+        Overviews().look(DeepStore(client), prefix, TABLE)
         run.report()
     assert asked == {"ListObjectsV2", "HeadObject", "GetObject"}
+
+
+def test_while_a_run_is_at_work_only_what_is_new_is_read(gateway: S3Gateway, store: DeepStore, prefix: str) -> None:
+    client, read = gateway.client(), list[str]()
+    client.meta.events.register(
+        "provide-client-params.s3.GetObject", lambda params, **_: read.append(params["Key"].rpartition("/")[2])
+    )
+    runs = Runs(DeepStore(client), prefix, overviews=Overviews(fresh_s=-1))
+    ended = runs.plan("ended", *(segment(f"s{number}", batch="b0000") for number in range(4)))
+    ended.batch("b0000", *(synced(f"s{number}") for number in range(4)))
+    ended.report()
+    run = runs.plan("real", *(segment(f"s{number}", batch=f"b000{number}") for number in range(4)))
+    assert runs.states() == {"out of sync": 4}
+    for number in range(3):
+        batch = f"b000{number}"
+        run.batch(batch, synced(f"s{number}"))
+        read.clear()
+        assert runs.states() == {"in sync": number + 1, "out of sync": 3 - number}
+        assert read == [f"{batch}.parquet"]
+        assert runs.states() == {"in sync": number + 1, "out of sync": 3 - number}
+        assert read == [f"{batch}.parquet"]
+    # A batch that was done again.
+    run.batch("b0001", SegmentOutcome("s1", Outcome.FAILED, "no disk"))
+    read.clear()
+    assert runs.states() == {"in sync": 2, "out of sync": 2}
+    assert read == ["b0001.parquet"]
+    assert [row.reason for row in runs.page(search="s1").rows] == ["no disk"]
+    run.report()
+    assert runs.overview().running is None
+    read.clear()
+    assert runs.states() == {"in sync": 2, "out of sync": 2}
+    assert read == []
 
 
 def test_what_was_read_just_now_is_not_asked_for_again(store: DeepStore, prefix: str) -> None:

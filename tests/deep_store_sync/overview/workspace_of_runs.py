@@ -98,25 +98,26 @@ class Runs:
 
     store: DeepStore
     root: str
+    table: str = TABLE
     created_ms: int = 1_700_000_000_000
-    overviews: Overviews = field(default_factory=lambda: Overviews(fresh_s=-1))
+    overviews: Overviews = field(default_factory=lambda: Overviews(fresh_s=-1, settled_s=-1))
 
     def plan(self, run_id: str, *segments: PlannedSegment, **request: Any) -> WrittenRun:
         """A run that has made its plan, after those that were planned before."""
         self.created_ms += 60_000
-        place = Workspace.for_run(self.store, self.root, TABLE, run_id, self.created_ms)
-        place.write_plan(Plan(TABLE, RunRequest(run_id, **request), self.created_ms, {}, {}, segments))
-        settings = TableSync(table=TABLE, deep_store_prefixes=("s3://b/d",), workspace=self.root)
+        place = Workspace.for_run(self.store, self.root, self.table, run_id, self.created_ms)
+        place.write_plan(Plan(self.table, RunRequest(run_id, **request), self.created_ms, {}, {}, segments))
+        settings = TableSync(table=self.table, deep_store_prefixes=("s3://b/d",), workspace=self.root)
         nothing = cast(Any, None)
         return WrittenRun(Services(nothing, nothing, self.store, settings), place)
 
     def overview(self) -> TableOverview:
         """How the table stands."""
-        return self.overviews.overview(self.store, self.root, TABLE)
+        return self.overviews.look(self.store, self.root, self.table).overview()
 
     def page(self, **query: Any) -> SegmentPage:
         """Some of its segments."""
-        return self.overviews.segments(self.store, self.root, TABLE, SegmentQuery(**query))
+        return self.overviews.look(self.store, self.root, self.table).segments.page(SegmentQuery(**query))
 
     def states(self) -> dict[str, int]:
         """How many segments are in each state that any is in."""

@@ -144,14 +144,17 @@ def test_the_ideal_state_of_a_pinot_that_always_tells_all(fake: Any) -> None:
 def test_external_view(fake: Any) -> None:
     state = {"s": {"Server_a_1": "CONSUMING"}}
     fake.answer("/tables/flights/externalview", {"OFFLINE": state, "REALTIME": None})
-    assert client(fake).external_view(TABLE) == state
+    long = client(fake).long
+    seen = long.seen_replicas(TABLE)
+    assert seen is not None
+    assert seen.of(["s", "gone"]) == state
     fake.answer("/tables/new/externalview", {"OFFLINE": None, "REALTIME": None})
-    assert client(fake).external_view("new_OFFLINE") == {}
+    assert long.seen_replicas("new_OFFLINE") is None
     fake.answer("/tables/none/externalview", {"code": 404, "error": "Table not found"}, 404)
-    assert client(fake).external_view("none_OFFLINE") == {}
+    assert long.seen_replicas("none_OFFLINE") is None
     fake.answer("/tables/odd/externalview", {"OFFLINE": {"s": ["Server_a_1"]}})
     with pytest.raises(PinotAnswerError, match="segment, server and state"):
-        client(fake).external_view("odd_OFFLINE")
+        long.seen_replicas("odd_OFFLINE")
 
 
 def test_lineage(fake: Any) -> None:
@@ -392,7 +395,6 @@ def test_headers_and_auth_go_with_every_call(fake: Any) -> None:
         "table_config",
         "schema",
         "ideal_state",
-        "external_view",
         "lineage",
         "segments",
         "stale",

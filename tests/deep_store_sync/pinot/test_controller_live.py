@@ -118,7 +118,9 @@ def test_the_table(sandbox: Sandbox, controller: ControllerClient, segments: lis
     assert controller.table_config(TABLE) == sandbox.table_config(TABLE)
     assert controller.schema(TABLE) == sandbox.schema(TABLE)
     assert controller.ideal_state(TABLE) == {name: dict.fromkeys(sandbox.servers, "ONLINE") for name in segments}
-    assert controller.external_view(TABLE) == controller.ideal_state(TABLE)
+    seen = controller.long.seen_replicas(TABLE)
+    assert seen is not None
+    assert seen.of(segments) == controller.ideal_state(TABLE)
     assert controller.lineage(TABLE) == Lineage()
     created, pushed = controller.table_created_ms(TABLE), controller.segment(TABLE, segments[0]).push_ms
     assert created is not None

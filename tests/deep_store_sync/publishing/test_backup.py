@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -14,6 +15,7 @@ from deep_store_sync.publishing.backup import (
     find_kept,
     has_been_put_back,
     put_back_run,
+    read_note,
     written_by,
 )
 from deep_store_sync.segment.archive import metadata_archive
@@ -43,14 +45,22 @@ def note(url: str, copy_url: str, size: int = 0) -> Backup:
 
 def test_a_note_reads_as_written_and_is_found_by_its_segment(store: DeepStore, prefix: str) -> None:
     workspace = Workspace.for_run(store, prefix, "t_OFFLINE", "lauf ü", 12)
-    written = note("s3://b/s", workspace.backup_url("s é/1"))
-    url = workspace.backup_record_url("s é/1")
+    copy_url, url = workspace.backup_urls("s é/1")
+    written = note("s3://b/s", copy_url)
     store.write_workspace(url, written.to_json())
-    store.write_workspace(workspace.backup_url("s é/1"), b"")
-    assert [(segment, store.read(where)) for segment, where in workspace.backup_records()] == [
-        ("s é/1", written.to_json())
-    ]
-    assert Backup.from_json(store.read(url)) == written
+    store.write_workspace(copy_url, b"")
+    # As versions before wrote it, and those of segments whose names begin alike.
+    before = f"{workspace.run_url}/backup/{quote('s é/1', safe='')}.json"
+    store.write_workspace(before, written.to_json())
+    for other in ("s é", "s é/1.jsonx", "s é/10", "s é/1/1"):
+        store.write_workspace(workspace.backup_urls(other)[1], b"")
+    for records in (workspace.backup_records("s é/1"), workspace.backup_records()):
+        found = [(segment, store.read(item.url)) for segment, item in records if segment == "s é/1"]
+        assert found == [("s é/1", written.to_json())] * 2
+    assert len(list(workspace.backup_records("s é/1"))) == 2
+    assert len(list(workspace.backup_records())) == 6
+    assert {workspace.backed_up(each) for each in (url, copy_url, before)} == {"s é/1"}
+    assert read_note(store, url) == written
     # The mark on an object has the run's id in ASCII, and leads to the same folder.
     assert [place.run_url for place in workspace.tries_of(ObjectMark("lauf ü", 1, 2, "h").run)] == [workspace.run_url]
     assert workspace.tries_of("another") == []

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from deep_store_sync.errors import PinotUnavailableError
+from deep_store_sync.errors import PinotAnswerError, PinotError, PinotUnavailableError
 from deep_store_sync.model import Action, PlannedSegment, ServerAnswer, Servers, StampState
 from deep_store_sync.pinot.reload_job import ReloadStatus
 from deep_store_sync.publishing.forced_reload import Taken, make_servers_take
@@ -116,6 +116,37 @@ def test_a_replica_that_does_not_answer_leaves_a_doubt() -> None:
     partly = {"a": ServerAnswer(True, {"s": "index added"})}
     fake = FakeController(after(5, COMPLETED, RUNNING), after(1000, CLEAN, partly))
     assert "not every replica answered" in str(fake.take().failure)
+
+
+class FakeSilentController(FakeController):
+    """It gives no answer on `isStale` before a time."""
+
+    until = 0.0
+    error: PinotError = PinotUnavailableError("no answer")
+
+    def stale(self, table: str, segments: Collection[str]) -> Mapping[str, ServerAnswer]:
+        answers = super().stale(table, segments)
+        if self.now < self.until:
+            raise self.error
+        return answers
+
+
+@pytest.mark.parametrize("error", [PinotUnavailableError("no answer"), PinotAnswerError("a proxy's page")])
+def test_a_controller_that_does_not_tell_for_a_while_is_asked_again(error: PinotError) -> None:
+    fake = FakeSilentController(after(5, COMPLETED, RUNNING), after(5, CLEAN, STALE))
+    fake.until, fake.error = 50, error
+    assert fake.take() == Taken(servers=Servers.CLEAN, servers_say="in sync on all replicas")
+    assert 50 <= fake.now < TIMEOUT_S
+    assert fake.looks < 8
+
+
+def test_a_controller_that_never_tells_is_the_outcome() -> None:
+    """And no error that would lose the outcomes of the whole wave."""
+    fake = FakeSilentController(after(5, COMPLETED, RUNNING), after(5, CLEAN, STALE))
+    fake.until = 1000
+    taken = fake.take()
+    assert str(taken.failure).endswith("whether they have it could not be asked within proofTimeout: no answer")
+    assert fake.now >= TIMEOUT_S
 
 
 def test_a_reload_that_is_not_accepted() -> None:

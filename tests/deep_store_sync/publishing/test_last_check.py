@@ -181,6 +181,16 @@ def test_the_kill_switch_ends_the_wait(check: LastCheck, controller: FakeControl
     assert controller.now < 10
 
 
+def test_a_kill_switch_that_is_on_for_a_moment_ends_the_wait_as_well(
+    check: LastCheck, controller: FakeController
+) -> None:
+    """It was seen, so it counts: what is at work on the wave still is."""
+    controller.rebalances, controller.until = [RebalanceJob("j", "IN_PROGRESS", 1000)], 10_000
+    switch = iter([None, "deploying"])
+    assert look(check, lambda: next(switch, None)) == (dict.fromkeys("ab", DeferredBy.STOPPED), [])
+    assert controller.now < 10
+
+
 def test_a_config_that_changes_during_the_wait_is_noticed(check: LastCheck, controller: FakeController) -> None:
     controller.rebalances, controller.until = [RebalanceJob("j", "IN_PROGRESS", 1000)], 30
     sleep = check.sleep

@@ -114,7 +114,7 @@ def test_no_byte_passes_through_the_worker(publishing: Publishing, tmp_path: Pat
     assert {"GetObject", "UploadPart"} & set(publishing.calls) == set()
     assert publishing.calls.count("PutObject") == 1  # the note on the upload
     ((_, note),) = publishing.workspace.noted_uploads()
-    assert publishing.store.read(note) == row.url.encode()
+    assert publishing.store.read(note.url) == row.url.encode()
     assert (publishing.expect_published(row, tmp_path).etag, written) == (etag, rebuilt.staged_bytes)
     assert publishing.store.head(row.url).size == rebuilt.staged_bytes
 

@@ -29,7 +29,8 @@ class FakeClock:
 
 
 def push(pace: PushPace, clock: FakeClock, quota: str | None, seconds: float) -> None:
-    with pace.pushing(lambda: quota):
+    pace.know(lambda: quota)
+    with pace.pushing():
         clock.now += seconds
 
 
@@ -47,7 +48,8 @@ def test_a_push_that_fails_is_paused_after_too() -> None:
     pace = PushPace(clock.sleep, lambda: clock.now)
 
     def refused() -> None:
-        with pace.pushing(lambda: "1G"):
+        pace.know(lambda: "1G")
+        with pace.pushing():
             clock.now += 2
             raise RuntimeError
 
@@ -66,7 +68,8 @@ def test_the_quota_is_asked_for_once() -> None:
     pace = PushPace()
 
     def one(_: int) -> None:
-        with pace.pushing(quota):
+        pace.know(quota)
+        with pace.pushing():
             pass
 
     with ThreadPoolExecutor(4) as pool:

@@ -44,7 +44,8 @@ def test_the_log_says_what_comes_from_where(tmp_path: Path) -> None:
     settings, machine = EngineSettings(heap=2 * GIB), Machine(4, 16 * GIB, 10**9)
     line = limits_line(settings, machine, decide_limits(settings, machine), tmp_path)
     assert line.startswith("limits: 2 segments rebuilt at once, each with 2.1 GB of heap; 800.0 MB of disk in ")
-    assert "engine.parallelSegments, engine.disk comes from this machine (4 cores, 17.2 GB of memory, 1.0 GB" in line
+    from_machine = "this machine: engine.parallelSegments, engine.disk (4 cores, 17.2 GB of memory, 1.0 GB"
+    assert from_machine in line
 
 
 def test_this_machine(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+from pathlib import Path
 
 import pytest
 from tests.benchmarks.simulated_cluster import simulated_cluster
@@ -16,13 +18,19 @@ from deep_store_sync.store.deep_store import DeepStore
 from deep_store_sync.upkeep.doctor import Check, Doctor, Verdict
 
 
-def checks(store: DeepStore, prefix: str, scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> dict[str, Check]:
-    monkeypatch.setattr(Doctor, "_engine", lambda self: (Verdict.OK, "not asked for here"))
+def checks(
+    store: DeepStore,
+    prefix: str,
+    scenario: Scenario,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: EngineSettings | None = None,
+) -> dict[str, Check]:
+    monkeypatch.setattr(Doctor, "_engine", lambda self, folder: (Verdict.OK, "not asked for here"))
     settings = TableSync(
         table=scenario.table,
         deep_store_prefixes=(f"{prefix}/deep",),
         workspace=f"{prefix}/work",
-        engine=EngineSettings(),
+        engine=engine or EngineSettings(),
     )
     for number in range(scenario.segments):
         if number < 5:
@@ -52,3 +60,29 @@ def test_a_storage_quota_on_a_large_table(
     assert scenario.server(0) in found["isStale"].message
     assert found[f"server {scenario.server(3)}"].message.startswith(f"{segments * 3 // 4} segments loaded")
     assert found["deep store"].message.startswith(f"5 of {segments} objects looked at")
+
+
+def test_a_folder_that_cannot_be_worked_in_is_a_failed_check(
+    store: DeepStore, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    workdir = tmp_path / "file" / "work"
+    scenario = Scenario(10, servers=1, folder=f"{prefix}/deep/events")
+    found = checks(store, prefix, scenario, monkeypatch, EngineSettings(workdir=workdir))
+    assert found["worker"].verdict is Verdict.FAILED
+    assert found["worker"].message == f"NotADirectoryError: {workdir}: Not a directory; check the path"
+    assert "segment library" not in found
+    assert found["backup"].verdict is Verdict.OK
+
+
+def test_an_error_of_the_system_is_a_failed_check(
+    store: DeepStore, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/work")
+
+    monkeypatch.setattr(DeepStore, "probe", full)
+    found = checks(store, prefix, Scenario(10, servers=1, folder=f"{prefix}/deep/events"), monkeypatch)
+    assert found["workspace"].verdict is Verdict.FAILED
+    assert found["workspace"].message.startswith("OSError: /work: No space left on device; free some space there")
+    assert found["worker"].verdict is Verdict.OK

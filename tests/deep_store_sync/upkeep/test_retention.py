@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
-from deep_store_sync.errors import DeepStoreAccessError
+from deep_store_sync.errors import DeepStoreAccessError, DeepStoreUnavailableError, PinotUnavailableError
 from deep_store_sync.model import Outcome, Plan, RunRequest, SegmentOutcome, SegmentRecord
 from deep_store_sync.publishing.backup import Backup, Kept
 from deep_store_sync.services import Services
@@ -33,6 +34,11 @@ class FakeAgedStore(DeepStore):
     def __init__(self, client: Any) -> None:
         super().__init__(client)
         self.days: dict[str, float] = {}
+        self.got: list[str] = []
+
+    def read(self, url: str) -> bytes:
+        self.got.append(url)
+        return super().read(url)
 
     def _aged(self, info: ObjectInfo) -> ObjectInfo:
         assert info.last_modified is not None
@@ -54,10 +60,13 @@ class FakeAgedStore(DeepStore):
 class FakeController:
     """Knows the segments' CRCs, which a real cluster would be much to start for."""
 
-    def __init__(self, crcs: dict[str, int]) -> None:
+    def __init__(self, crcs: dict[str, int], *, away: bool = False) -> None:
         self.crcs = crcs
+        self.away = away
 
     def segments(self, table: str) -> list[SegmentRecord]:
+        if self.away:
+            raise PinotUnavailableError("the controller is away")
         return [SegmentRecord(name, crc, f"s3://b/d/{name}") for name, crc in self.crcs.items()]
 
 
@@ -70,40 +79,52 @@ class Runs:
         self.store = FakeAgedStore(gateway.client())
         self.settings = TableSync(table=TABLE, deep_store_prefixes=(self.deep_store,), workspace=self.root)
         self.crcs: dict[str, int] = {}
+        self.away = False
 
     def run(
-        self, run_id: str, days: float, *, outcome: Outcome = Outcome.SYNCED, report: bool = True, created: int = 1
+        self,
+        run_id: str,
+        days: float,
+        *,
+        outcome: Outcome = Outcome.SYNCED,
+        report: bool = True,
+        created: int = 1,
+        segments: Collection[str] = ("s",),
     ) -> Workspace:
-        """A run so many days ago that overwrote segment `s` (CRC 1 to 2), and left a staged archive."""
+        """A run so many days ago that overwrote segments (CRC 1 to 2), and left a staged archive."""
         place = Workspace.for_run(self.store, self.root, TABLE, run_id, created)
         self.store.days[f"/{run_id}-"] = days
         place.write_plan(Plan(TABLE, RunRequest(run_id), 0, {}, {}, ()))
         self.store.write_workspace(place.staged_url("s"), b"staged")
-        self.store.write_workspace(place.backup_url("s"), b"old")
-        note = Backup(
-            "s",
-            f"{self.deep_store}/s",
-            ObjectMark(run_id, 1, 2, "v1:0"),
-            Kept.COPY,
-            1,
-            1,
-            copy_url=place.backup_url("s"),
-        )
-        self.store.write_workspace(place.backup_record_url("s"), note.to_json())
+        for segment in segments:
+            self.back_up(place, run_id, segment, *place.backup_urls(segment))
         place.write_results("stamped", "b0001", [SegmentOutcome("s", outcome)], SegmentOutcome)
         if report:
             place.write_report([SegmentOutcome("s", outcome)])
         return place
 
+    def back_up(self, place: Workspace, run_id: str, segment: str, copy_url: str, note_url: str) -> None:
+        """A copy and a note of what the run overwrote."""
+        mark = ObjectMark(run_id, 1, 2, "v1:0")
+        note = Backup(segment, f"{self.deep_store}/{segment}", mark, Kept.COPY, 1, 1, copy_url=copy_url)
+        self.store.write_workspace(copy_url, b"old")
+        self.store.write_workspace(note_url, note.to_json())
+
+    def overwrite(self, run_id: str, segment: str = "s") -> None:
+        """The object of the deep store as the run has left it."""
+        bucket, key = parse_url(f"{self.deep_store}/{segment}")
+        mark = ObjectMark(run_id, 1, 2, "v1:0").to_metadata()
+        cast(Any, self.store)._client.put_object(Bucket=bucket, Key=key, Body=b"new", Metadata=mark)
+
     def names(self, place: Workspace) -> set[str]:
-        """What a run has left, by folder and name."""
+        """What a run has left, by folder and name; of backups without the part that is their own."""
         folder = parse_url(place.run_url)[1]
-        return {parse_url(item.url)[1].removeprefix(folder + "/") for item in self.store.list(place.run_url + "/")}
+        names = (parse_url(item.url)[1].removeprefix(folder + "/") for item in self.store.list(place.run_url + "/"))
+        return {re.sub(r"/[0-9a-f]{32}(?=\.)", "", name) for name in names}
 
     def collect(self, present: Workspace, *, settings: TableSync | None = None, **limits: int) -> int:
-        services = Services(
-            cast(Any, FakeController(self.crcs)), cast(Any, None), self.store, settings or self.settings
-        )
+        controller = FakeController(self.crcs, away=self.away)
+        services = Services(cast(Any, controller), cast(Any, None), self.store, settings or self.settings)
         return collect(services, present.plan_url, log=LOG, **limits).objects
 
 
@@ -162,9 +183,7 @@ def test_a_run_that_is_not_finished_keeps_everything(runs: Runs) -> None:
 @pytest.mark.parametrize("days", [20, 95])
 def test_the_backup_of_an_object_that_zookeeper_does_not_know_of_is_kept(runs: Runs, days: int) -> None:
     place = runs.run("cut", days, outcome=Outcome.FAILED)
-    mark = ObjectMark("cut", 1, 2, "v1:0").to_metadata()
-    bucket, key = parse_url(f"{runs.deep_store}/s")
-    cast(Any, runs.store)._client.put_object(Bucket=bucket, Key=key, Body=b"new", Metadata=mark)
+    runs.overwrite("cut")
     runs.crcs = {"s": 1}
     present = runs.run("now", 0)
     runs.collect(present)
@@ -172,6 +191,68 @@ def test_the_backup_of_an_object_that_zookeeper_does_not_know_of_is_kept(runs: R
     runs.crcs = {"s": 2}  # somebody finished it
     runs.collect(present)
     assert runs.names(place) == (RUN if days == 20 else set())
+
+
+@pytest.mark.parametrize("layout", ["of versions before", "of one of two tries"])
+def test_copies_and_notes_go_and_stay_together_wherever_they_lie(runs: Runs, layout: str) -> None:
+    place = runs.run("cut", 20, outcome=Outcome.FAILED, segments=())
+    for segment in ("s", "t"):
+        copy_url, note_url = place.backup_urls(segment)
+        if layout == "of versions before":
+            copy_url, note_url = f"{place.run_url}/backup/{segment}.tar", f"{place.run_url}/backup/{segment}.json"
+        runs.back_up(place, "cut", segment, copy_url, note_url)
+        runs.store.write_workspace(place.backup_urls(segment)[0], b"a copy that nobody has noted")
+    runs.overwrite("cut")
+    runs.crcs = {"s": 1, "t": 1}
+    present = runs.run("now", 0)
+    runs.collect(present)
+    left = {name for name in runs.names(place) if name.startswith("backup/")}
+    assert left == {"backup/s.tar", "backup/s.json"}
+    assert [runs.store.exists(url) for url in (copy_url, note_url)] == [False, False]
+    (note,) = [Backup.from_json(runs.store.read(item.url)) for _, item in place.backup_records("s")]
+    assert runs.store.exists(str(note.copy_url))
+
+
+def test_notes_are_looked_at_in_parts_the_oldest_first_and_what_was_not_looked_at_stays(runs: Runs) -> None:
+    older = runs.run("older", 95, report=False, segments=("a", "b", "c"))
+    newer = runs.run("newer", 94, report=False, created=2, segments=("d", "e"))
+    runs.crcs = dict.fromkeys("abcd", 1)  # and `e` was deleted since
+    present = runs.run("now", 0)
+    looked_at = []
+    while runs.names(older) or runs.names(newer):
+        runs.store.got.clear()
+        runs.collect(present, most_looked_at=2)
+        notes = [url for url in runs.store.got if url.endswith(".json")]
+        looked_at.append("".join(sorted(url.rsplit("/", 2)[1] for url in notes)))
+        assert len(looked_at) < 5
+    assert sorted(looked_at[0] + looked_at[1]) == ["a", "b", "c", "d"]
+    assert len(looked_at[0]) == 2
+    assert "d" not in looked_at[0]
+
+
+def test_a_controller_that_is_away_keeps_only_what_it_would_have_to_be_asked_for(
+    runs: Runs, caplog: pytest.LogCaptureFixture
+) -> None:
+    doubtful = [runs.run(f"cut{number}", 20, outcome=Outcome.FAILED) for number in range(4)]
+    other = runs.run("other", 20, created=2)
+    runs.away = True
+    present = runs.run("now", 0)
+    runs.collect(present)
+    assert [runs.names(place) for place in doubtful] == [ALL - {"staged/s.tar"}] * 4
+    assert runs.names(other) == RUN
+    assert caplog.text.count("the controller is away") == 1
+
+
+def test_a_note_that_cannot_be_read_is_kept_and_named(runs: Runs, caplog: pytest.LogCaptureFixture) -> None:
+    place, other = runs.run("newer", 100, outcome=Outcome.FAILED), runs.run("other", 100)
+    ((_, item),) = place.backup_records()
+    runs.store.write_workspace(item.url, b"{}")
+    runs.crcs = {"s": 1}
+    runs.collect(runs.run("now", 0))
+    assert {"backup/s.tar", "backup/s.json"} <= runs.names(place)
+    assert runs.names(other) == set()
+    assert caplog.text.count("was it written by a newer version?") == 1
+    assert item.url in caplog.text
 
 
 def test_a_backlog_takes_several_runs_and_the_plan_goes_last(runs: Runs) -> None:
@@ -198,6 +279,59 @@ def test_trouble_is_no_failure_of_the_run(runs: Runs, caplog: pytest.LogCaptureF
     assert runs.names(place) == ALL
 
 
+class FakeRefusingStore(FakeAgedStore):
+    """The real store, in which listings of some places are refused, or not answered."""
+
+    refused = ""
+    error: type[Exception] = DeepStoreAccessError
+    asked: Any = None
+
+    def list(self, prefix_url: str) -> Iterator[ObjectInfo]:
+        if self.refused in prefix_url:
+            self.asked.append(prefix_url)
+            raise self.error(f"{prefix_url}: no listing")
+        return super().list(prefix_url)
+
+    def folders(self, prefix_url: str) -> Iterator[str]:
+        if f"{self.refused}folder-" in prefix_url:
+            raise self.error(f"{prefix_url}: no listing")
+        return super().folders(prefix_url)
+
+
+def refuse(runs: Runs, places: str, error: type[Exception]) -> list[str]:
+    """Have listings of these places fail; returns those that were asked for, later on."""
+    runs.store.__class__ = FakeRefusingStore
+    store = cast(FakeRefusingStore, runs.store)
+    store.refused, store.error, store.asked = places, error, []
+    return cast("list[str]", store.asked)
+
+
+def test_what_cannot_be_cleared_at_one_place_is_named_once_and_keeps_no_other(
+    runs: Runs, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = [runs.run(f"locked-{name}", 100) for name in ("a", "b", "folder")]
+    others = [runs.run("open", 100, created=2), runs.run("aopen", 100)]
+    present = runs.run("now", 0)
+    refuse(runs, "/locked-", DeepStoreAccessError)
+    assert runs.collect(present) == 2 * len(ALL)
+    runs.store.__class__ = FakeAgedStore
+    assert [runs.names(place) for place in (*refused, *others)] == [ALL] * 3 + [set()] * 2
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 3
+    for place in refused[:2]:
+        assert sum(place.run_url in warning for warning in warnings) == 1
+
+
+def test_a_store_that_is_away_is_not_asked_for_every_place(runs: Runs, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(5):
+        runs.run(f"gone-{number}", 100)
+    present = runs.run("now", 0)
+    asked = refuse(runs, "/gone-", DeepStoreUnavailableError)
+    assert runs.collect(present) == 0
+    assert len({url.split("/runs/")[1].split("/")[0] for url in asked}) == 3
+    assert "the next run tries again" in caplog.text
+
+
 # --- multipart uploads that a kill left open -------------------------------------------------------------------------
 
 
@@ -218,6 +352,9 @@ class Uploads:
         self.begun[upload_id] = name
         if noted is not None:
             noted.note_upload(upload_id, as_url or url)
+
+    def noted(self, place: Workspace) -> set[str]:
+        return {self.begun.get(upload_id, upload_id) for upload_id, _ in place.noted_uploads()}
 
     @property
     def open(self) -> set[str]:
@@ -243,16 +380,21 @@ def test_uploads_that_a_run_has_noted_are_dropped_and_nobody_elses(runs: Runs, u
     uploads.begin("an ingestion job's", f"{deep}/i", days=400)
     uploads.begin("noted for another object", f"{deep}/o", days=400, noted=ended, as_url=f"{deep}/p")
     uploads.begin("an ingestion job's, of the same segment", f"{deep}/a%20b%25", days=4)
+    ended.note_upload("completed long ago", f"{deep}/z")
     present = runs.run("now", 0)
     everything = uploads.open
     runs.collect(present)
     assert everything - uploads.open == {"ours", "ours, in the workspace"}
-    assert {name for name in runs.names(ended) if name.startswith("uploads/")} == set()
-    assert len([name for name in runs.names(at_work) if name.startswith("uploads/")]) == 1
+    # A note stays as long as its upload: that of a rollback, say.
+    assert uploads.noted(ended) == {"ours, begun just now", "noted for another object"}
+    assert uploads.noted(at_work) == {"of a run at work"}
     runs.store.days["/young-"] = 3
+    runs.store.days[object_url(*parse_url(f"{deep}/rolled back"))] = 3
     runs.collect(present)
-    assert "of a run that ended just now" not in uploads.open
-    assert len(uploads.open) == len(everything) - 3
+    assert everything - uploads.open == {
+        "ours", "ours, in the workspace", "of a run that ended just now", "ours, begun just now",
+    }  # fmt: skip
+    assert uploads.noted(ended) == {"noted for another object"}
 
 
 def test_uploads_stay_where_staged_archives_do(runs: Runs, uploads: Uploads) -> None:
@@ -262,21 +404,64 @@ def test_uploads_stay_where_staged_archives_do(runs: Runs, uploads: Uploads) -> 
     assert uploads.open == {"ours"}
 
 
-def test_where_uploads_may_not_be_listed_the_rest_is_cleared(
+class FakeStoreThatListsNoUploads(FakeAgedStore):
+    """The real store with credentials that lack s3:ListBucketMultipartUploads."""
+
+    def open_uploads(self, prefix_url: str) -> Iterator[OpenUpload]:
+        raise DeepStoreAccessError("403: s3:ListBucketMultipartUploads")
+
+
+def test_where_uploads_may_not_be_listed_the_rest_is_cleared_and_notes_stay(
     runs: Runs, uploads: Uploads, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class FakeStoreThatListsNoUploads(FakeAgedStore):
-        """The real store with credentials that lack s3:ListBucketMultipartUploads."""
-
-        def open_uploads(self, prefix_url: str) -> Iterator[OpenUpload]:
-            raise DeepStoreAccessError("403: s3:ListBucketMultipartUploads")
-
     caplog.set_level(logging.INFO)
-    place = runs.run("old", 1000)
-    uploads.begin("ours", f"{runs.deep_store}/s", days=1000, noted=place)
+    place = runs.run("old", 20)
+    uploads.begin("ours", f"{runs.deep_store}/s", days=20, noted=place)
     present = runs.run("now", 0)
     runs.store.__class__ = FakeStoreThatListsNoUploads
-    assert runs.collect(present) == 7
+    assert runs.collect(present) == 3
     assert "lifecycle rule" in caplog.text
+    assert uploads.noted(place) == {"ours"}
     runs.store.__class__ = FakeAgedStore
     assert uploads.open == {"ours"}
+    assert runs.collect(present) == 1
+    assert (uploads.open, uploads.noted(place)) == (set(), set())
+
+
+def test_uploads_that_may_not_be_listed_are_dropped_with_their_run(runs: Runs, uploads: Uploads) -> None:
+    place = runs.run("old", 1000)
+    uploads.begin("ours", f"{runs.deep_store}/s", days=1000, noted=place)
+    uploads.begin("an ingestion job's", f"{runs.deep_store}/s", days=1000)
+    place.note_upload("completed long ago", f"{runs.deep_store}/z")
+    present = runs.run("now", 0)
+    runs.store.__class__ = FakeStoreThatListsNoUploads
+    assert runs.collect(present) == len(ALL) + 2
+    runs.store.__class__ = FakeAgedStore
+    assert uploads.open == {"an ingestion job's"}
+    assert runs.names(place) == set()
+
+
+def test_what_a_rollback_uploads_into_an_old_run_stays_noted(runs: Runs, uploads: Uploads) -> None:
+    """Also where the rollback has begun it only after the store listed the open uploads."""
+
+    class FakeStoreWithARollback(FakeAgedStore):
+        """The real store, in which an upload is begun and noted as soon as open ones were listed."""
+
+        def open_uploads(self, prefix_url: str) -> Iterator[OpenUpload]:
+            found = list(super().open_uploads(prefix_url))
+            if prefix_url.startswith(runs.root):
+                uploads.begin("a rollback's", f"{runs.deep_store}/s", days=0, noted=place)
+                ((_, item),) = place.noted_uploads()
+                self.days = {part: days for part, days in self.days.items() if "old-" not in part}
+                self.days |= {f"{place.run_url}/{name}": 1000.0 for name in ("plan", "report", "stamped", "staged")}
+                self.days[item.url] = -0.1
+            return iter(found)
+
+    place = runs.run("old", 1000)
+    present = runs.run("now", 0)
+    runs.store.__class__ = FakeStoreWithARollback
+    runs.collect(present)
+    runs.store.__class__ = FakeAgedStore
+    assert uploads.noted(place) == {"a rollback's"}
+    assert uploads.open == {"a rollback's"}
+    assert {"plan.parquet", "report.parquet"} <= runs.names(place)

@@ -16,9 +16,12 @@ import httpx
 import pytest
 from airflow.models.dag import DagModel
 from tests.deep_store_sync.overview.workspace_of_runs import Runs, segment, skipped, synced
+from tests.deep_store_sync_airflow.page.fake_aws import FakeRefusingSts, FakeSilentStore
 
+from deep_store_sync.overview.overview import Overviews
 from deep_store_sync.store.deep_store import DeepStore
 from deep_store_sync_airflow.page import api, tables
+from deep_store_sync_airflow.page.store_threads import StoreThreads
 from deep_store_sync_airflow.plugin import DeepStoreSyncPlugin
 from pinot_sandbox.gateway import GatewayProcess, S3Gateway, choose_gateway
 
@@ -42,13 +45,15 @@ class User:
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         async def answer() -> httpx.Response:
-            transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(
-                transport=transport, base_url="http://airflow", headers=self._headers
-            ) as client:
+            async with self.client() as client:
                 return await client.request(method, path, **options)
 
         return asyncio.run(answer())
+
+    def client(self) -> httpx.AsyncClient:
+        """For several requests at once."""
+        transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://airflow", headers=self._headers, timeout=60)
 
 
 Client = Callable[[str | None], User]
@@ -121,7 +126,7 @@ def runs(gateway: S3Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     }
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
     monkeypatch.setattr(tables, "_FRESH_S", 0.0)
-    monkeypatch.setattr(api, "_overviews", api.Overviews(fresh_s=-1))
+    monkeypatch.setattr(api, "_overviews", Overviews(fresh_s=-1, settled_s=-1))
     return Runs(DeepStore(gateway.client()), root)
 
 
@@ -159,12 +164,30 @@ def test_a_viewer_may_look_and_an_editor_may_trigger(client: Client, runs: Runs,
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
     found = answer.json()
-    assert found["may_trigger"] is may_trigger
+    assert (found["may_trigger"], found["may_unpause"]) == (may_trigger, may_trigger)
     assert found["table"] == "flights_OFFLINE"
     assert found["states"]["out of sync"] == {"segments": 1, "bytes": 7}
     assert found["work"]["stale"] == {"segments": 1, "bytes": 7}
     assert found["audit_budget"] == 1000
     assert client(role).get(f"{PREFIX}/dags/{FLIGHTS}/segments").json()["total"] == 2
+
+
+def test_who_may_trigger_a_dag_need_not_be_allowed_to_unpause_it(
+    client: Client, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.api_fastapi.app import get_auth_manager
+
+    manager = get_auth_manager()
+    decides = manager.is_authorized_dag
+
+    def fake_decision_against_editing(*, method: Any, access_entity: Any = None, **of: Any) -> bool:
+        editing = method == "PUT" and access_entity is None
+        return not editing and decides(method=method, access_entity=access_entity, **of)
+
+    monkeypatch.setattr(manager, "is_authorized_dag", fake_decision_against_editing)
+    found = client("OP").get(f"{PREFIX}/dags/{FLIGHTS}/overview").json()
+    assert (found["may_trigger"], found["may_unpause"]) == (True, False)
+    assert client("OP")._request("PATCH", f"/api/v2/dags/{FLIGHTS}", json={"is_paused": False}).status_code == 403
 
 
 def test_triggering_is_airflows_own_affair_and_refused_to_a_viewer(client: Client) -> None:
@@ -231,6 +254,87 @@ def test_a_store_that_cannot_be_read_is_told_in_words(client: Client, monkeypatc
     answer = client("ADMIN").get(f"{PREFIX}/dags/{FLIGHTS}/overview")
     assert answer.status_code == 503
     assert "DeepStoreUnavailableError" in answer.json()["detail"]
+    assert answer.headers["retry-after"] == "15"
+
+
+def test_a_store_that_hangs_takes_no_thread_of_the_api_server(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeSilentStore() as store:
+        connection = {
+            "conn_type": "aws",
+            "login": "key",
+            "password": "secret",
+            "extra": {"endpoint_url": store.url, "region_name": "us-east-1"},
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+        monkeypatch.setattr(api, "_store_threads", StoreThreads[Any](2, wait_s=120))
+
+        async def many() -> list[httpx.Response]:
+            async with client("ADMIN").client() as user:
+                # More than the threads that the API server has for everybody.
+                of = f"{PREFIX}/dags/{FLIGHTS}"
+                waiting = [asyncio.ensure_future(user.get(path)) for path in [f"{of}/overview", f"{of}/segments"] * 50]
+                await asyncio.to_thread(store.asked.wait, 60)
+                assert (await user.get(f"{PREFIX}/tables")).status_code == 200
+                assert not any(one.done() for one in waiting)
+                assert store.connections == 1
+                store.close()
+                return await asyncio.gather(*waiting)
+
+        for answer in asyncio.run(many()):
+            assert answer.status_code == 503
+            assert "DeepStoreUnavailableError: ListObjectsV2" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        (
+            {"endpoint_url": "me:hidden@minio:9000", "region_name": "us-east-1"},
+            "ConfigError: .*Invalid endpoint: minio:9000; correct its extra",
+        ),
+        (
+            {"endpoint_url": "http" + "://me:hidden@minio:nine", "region_name": "us-east-1"},
+            "DeepStoreError: .*minio:nine",
+        ),
+        ({"region_name": "nowhere at all"}, "ConfigError: .*nowhere at all"),
+        ({"region_name": "us-east-1", "config_kwargs": {"patience": 1}}, "ConfigError: .*patience.*correct its extra"),
+        ({"profile_name": "nobody"}, "DeepStoreError: .*nobody"),
+        (
+            {"role_arn": "arn:aws:iam::1:role/r", "assume_role_method": "by_force", "region_name": "us-east-1"},
+            "ConfigError: .*by_force",
+        ),
+    ],
+    ids=["no URL", "no port", "no region", "unknown option", "no such profile", "no way to assume a role"],
+)
+def test_a_wrong_connection_is_told_with_its_remedy(
+    client: Client, monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any], says: str
+) -> None:
+    connection = {"conn_type": "aws", "login": "key", "password": "hidden", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+    answer = client("ADMIN").get(f"{PREFIX}/dags/{FLIGHTS}/overview")
+    assert answer.status_code == 503, answer.text
+    detail = answer.json()["detail"]
+    assert re.match(says, detail), detail
+    assert "connection" in detail
+    assert "hidden" not in detail
+    assert "retry-after" not in answer.headers
+
+
+def test_a_role_that_must_not_be_assumed_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeRefusingSts() as sts:
+        extra = {
+            "role_arn": "arn:aws:iam::123456789012:role/reader",
+            "region_name": "us-east-1",
+            "service_config": {"sts": {"endpoint_url": sts.url}},
+        }
+        connection = {"conn_type": "aws", "login": "key", "password": "hidden", "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+        answer = client("ADMIN").get(f"{PREFIX}/dags/{FLIGHTS}/overview")
+    assert answer.status_code == 503, answer.text
+    detail = answer.json()["detail"]
+    assert detail.startswith("DeepStoreAccessError: credentials of the connection aws_default: ")
+    assert "403 AccessDenied: not this role" in detail
+    assert "hidden" not in detail
 
 
 def test_a_connection_that_is_not_there_is_told_in_words(client: Client, runs: Runs, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 // Dry run, run, force: what they would cost is shown before anything is triggered. Airflow's REST API triggers, with the
 // user's own session: it decides whether the user may.
-import { InnerLink, Moment, Problem, airflow, bytes, dagPath, el, plural, useLoaded } from "./common.js";
+import { InnerLink, Loading, Moment, Problem, airflow, bytes, dagPath, el, plural, useLoaded } from "./common.js";
 
 const { useCallback, useEffect, useRef, useState } = globalThis.React;
 
@@ -17,28 +17,38 @@ export function Actions({ data, reload }) {
     "div",
     { className: "actions" },
     Object.keys(ACTIONS).map((name) => el("button", { key: name, type: "button", onClick: () => setChosen(name) }, name)),
-    started && el("p", { role: "status" }, "Started: ", el(InnerLink, { to: `${dagPath(data.dag_id)}/runs/${encodeURIComponent(started)}` }, started)),
+    started && el(Started, { dagId: data.dag_id, ...started }),
     chosen && el(Ask, {
       name: chosen,
       data,
       close: () => setChosen(null),
       choose: setChosen,
-      done: (runId) => {
+      done: (run) => {
         setChosen(null);
-        setStarted(runId);
+        setStarted(run);
         reload();
       },
     }),
   );
 }
 
+function Started({ dagId, runId, waits, problem }) {
+  const link = el(InnerLink, { to: `${dagPath(dagId)}/runs/${encodeURIComponent(runId)}` }, runId);
+  return el(
+    "div",
+    { role: "status" },
+    el("p", null, waits ? "Queued until the DAG is unpaused: " : "Started: ", link),
+    problem && el(Problem, { error: problem }),
+  );
+}
+
 function Ask({ name, data, close, choose, done }) {
   const dialog = useRef(null);
-  const [unpause, setUnpause] = useState(true);
+  const [unpause, setUnpause] = useState(false);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(null);
   const load = useCallback(() => airflow("GET", dagPath(data.dag_id)), [data.dag_id]);
-  const { data: dag } = useLoaded(load);
+  const { data: dag, error: unseen } = useLoaded(load);
   useEffect(() => {
     if (!dialog.current.open) dialog.current.showModal();
   }, []);
@@ -47,9 +57,10 @@ function Ask({ name, data, close, choose, done }) {
     setBusy(true);
     setError(null);
     try {
-      if (dag?.is_paused && unpause) await airflow("PATCH", `${dagPath(data.dag_id)}?update_mask=is_paused`, { is_paused: false });
       const run = await airflow("POST", `${dagPath(data.dag_id)}/dagRuns`, { logical_date: null, conf: ACTIONS[name].conf });
-      done(run.dag_run_id);
+      // Only now: what may not be triggered is not to unpause anything.
+      const problem = unpause ? await unpaused(data.dag_id) : null;
+      done({ runId: run.dag_run_id, waits: dag?.is_paused && (!unpause || problem !== null), problem });
     } catch (problem) {
       setError(problem);
       setBusy(false);
@@ -62,20 +73,44 @@ function Ask({ name, data, close, choose, done }) {
     el("p", null, ACTIONS[name].says),
     el(Cost, { name, data }),
     data.running && el("p", null, "A run is not finished yet: this one waits for it."),
-    dag?.is_paused && el(
-      "label",
-      null,
-      el("input", { type: "checkbox", checked: unpause, onChange: (event) => setUnpause(event.target.checked) }),
-      " The DAG is paused. Unpause it, so that the run begins: scheduled runs begin, too.",
-    ),
+    !dag && !unseen && el(Loading, { what: "the DAG" }),
+    unseen && el(Problem, { error: unseen }),
+    dag?.is_paused && el(Paused, { dag, mayUnpause: data.may_unpause, unpause, setUnpause }),
     error && el(Problem, { error }),
     el(
       "div",
       { className: "buttons" },
       el("button", { type: "button", onClick: close }, "Cancel"),
-      unknown && el("button", { type: "button", className: "primary", onClick: () => choose("Dry run") }, "Dry run instead"),
-      el("button", { type: "button", className: unknown ? undefined : "primary", disabled: busy || !dag, onClick: trigger }, unknown ? `${name} anyway` : `Start ${name.toLowerCase()}`),
+      name !== "Dry run" && el("button", { type: "button", className: unknown ? "primary" : undefined, onClick: () => choose("Dry run") }, "Dry run instead"),
+      el("button", { type: "button", className: unknown ? undefined : "primary", disabled: busy || (!dag && !unseen), onClick: trigger }, unknown ? `${name} anyway` : `Start ${name.toLowerCase()}`),
     ),
+  );
+}
+
+async function unpaused(dagId) {
+  return airflow("PATCH", `${dagPath(dagId)}?update_mask=is_paused`, { is_paused: false }).then(() => null, (problem) => problem);
+}
+
+/** What becomes of the run while the DAG is paused, and what begins with it when it is unpaused. */
+function Paused({ dag, mayUnpause, unpause, setUnpause }) {
+  const next = dag.next_dagrun_run_after;
+  const due = next && new Date(next) <= new Date();
+  return el(
+    "div",
+    null,
+    el("p", null, "The DAG is paused: Airflow queues this run, and it begins when the DAG is unpaused."),
+    mayUnpause
+      ? el(
+          "label",
+          null,
+          el("input", { type: "checkbox", checked: unpause, onChange: (event) => setUnpause(event.target.checked) }),
+          " Unpause the DAG. ",
+          el("span", null, "All its queued runs begin then, one after the other"),
+          next && due && el("span", null, ", and the scheduled run that is due, which is no dry run"),
+          next && !due && el("span", null, ", and scheduled runs, the next one ", el(Moment, { at: next })),
+          ".",
+        )
+      : el("p", null, "You may not unpause it: who may edit the DAG can."),
   );
 }
 
@@ -89,7 +124,7 @@ function Cost({ name, data }) {
   return el(
     "div",
     null,
-    el("p", null, "At most, by the plan of ", el(Moment, { at: data.as_of }), ":"),
+    el("p", null, "By the last plan, of ", el(Moment, { at: data.as_of }), ":"),
     el(
       "ul",
       null,
@@ -102,6 +137,10 @@ function Cost({ name, data }) {
       ),
       el("li", null, `${plural(downloads, "download")} by servers, if all of this has to be refreshed`),
     ),
-    el("p", { className: "muted" }, "Segments that were pushed since are not in it."),
+    el(
+      "p",
+      { className: "muted" },
+      "This is no bound. If table config or schema were changed since, or segments were pushed, it is more, up to the whole table: a dry run tells what it is now.",
+    ),
   );
 }

@@ -13,14 +13,23 @@ async function request(path, parameters, options) {
   for (const [name, value] of Object.entries(parameters ?? {})) {
     if (value !== undefined && value !== null && value !== "") url.searchParams.set(name, value);
   }
-  const answer = await fetch(url, { credentials: "same-origin", ...options });
-  const body = await answer.json().catch(() => null);
-  if (answer.ok) return body;
-  if (answer.status === 401) throw new Error("Your session has ended. Reload the page to sign in again.");
-  if (answer.status === 403) throw new Error("You may not see or do this. Ask who gives permissions on this DAG.");
+  const answer = await fetch(url, { credentials: "same-origin", ...options }).catch((problem) => {
+    if (options?.signal?.aborted) throw problem;
+    throw Object.assign(new Error("Airflow's API server does not answer."), { retryS: 10 });
+  });
+  const body = await answer.json().catch(() => undefined);
+  if (answer.ok && body) return body;
+  const retryS = Number(answer.headers.get("Retry-After")) || undefined;
+  throw Object.assign(new Error(problemOf(answer, body)), { status: answer.status, retryS });
+}
+
+function problemOf(answer, body) {
+  if (answer.ok) return "What answered is not Airflow: a proxy or a login page, perhaps. Reload the page.";
+  if (answer.status === 401) return "Your session has ended. Reload the page to sign in again.";
+  if (answer.status === 403) return "You may not see or do this. Ask who gives permissions on this DAG.";
   const detail = body?.detail;
-  const words = typeof detail === "string" ? detail : JSON.stringify(detail ?? answer.statusText);
-  throw Object.assign(new Error(words), { status: answer.status });
+  if (typeof detail === "string") return detail;
+  return detail ? JSON.stringify(detail) : `Airflow's API server failed (${answer.status}). Its log says more.`;
 }
 
 export const ours = (path, parameters, signal) => request(`deep-store-sync/${path}`, parameters, { signal });
@@ -32,7 +41,10 @@ export const airflow = (method, path, body) =>
   });
 export const dagPath = (dagId) => `dags/${encodeURIComponent(dagId)}`;
 
-/** What `load(signal)` gives: `{data, error, reload}`. Loaded again `everyMs(data)` later; what was there stays meanwhile. */
+/**
+ * What `load(signal)` gives: `{data, error, reload}`. Loaded again `everyMs(data)` later, or when an error says that it may
+ * help; what was there stays meanwhile.
+ */
 export function useLoaded(load, everyMs) {
   const [found, setFound] = useState({ data: null, error: null });
   const again = useRef(everyMs);
@@ -41,8 +53,8 @@ export function useLoaded(load, everyMs) {
   useEffect(() => {
     const abort = new AbortController();
     let timer;
-    const next = (data) => {
-      const wait = again.current?.(data);
+    const next = (data, retryS) => {
+      const wait = retryS ? retryS * 1000 : again.current?.(data);
       if (wait && !abort.signal.aborted) timer = setTimeout(run, wait);
     };
     const run = () =>
@@ -55,7 +67,7 @@ export function useLoaded(load, everyMs) {
         (error) => {
           if (abort.signal.aborted) return;
           setFound((before) => ({ ...before, error }));
-          next(null);
+          next(null, error.retryS);
         },
       );
     run();
@@ -99,6 +111,7 @@ export function Problem({ error, reload }) {
     { className: "problem", role: "alert" },
     error.message,
     reload && el("button", { type: "button", onClick: reload }, "Try again"),
+    reload && error.retryS && el("small", null, `Asked again every ${error.retryS} s.`),
   );
 }
 
