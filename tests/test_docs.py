@@ -23,7 +23,8 @@ from deep_store_sync.command import exit_codes
 from deep_store_sync.command import main as command_line
 from deep_store_sync.model import Action, DeferredBy, Outcome, SegmentOutcome
 from deep_store_sync.rows import to_parquet
-from deep_store_sync.settings import BrokenTable, Discovery, EngineSettings, TableSync, load_table
+from deep_store_sync.settings import Discovery, EngineSettings, TableSync
+from deep_store_sync.table_files import BrokenTable, load_table
 
 DOCS = {str(document): document for document in DOCUMENTS}
 OPERATING, HOW_IT_WORKS = DOCS["docs/operating.md"], DOCS["docs/how-it-works.md"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import stat
 import time
@@ -9,9 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
+import psutil
 import pytest
 from tests.deep_store_sync_airflow.fake_controller import FakeController
 
+from pinot_sandbox import SandboxError
 from pinot_sandbox.live_airflow import LiveAirflow
 from pinot_sandbox.live_airflow_process import _descendants, _postgres_binaries
 
@@ -69,6 +73,15 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, fake_controller: FakeContr
 
 def test_the_database_is_the_real_one_where_there_is_one(airflow: LiveAirflow) -> None:
     assert airflow.database == ("postgresql" if _postgres_binaries() else "sqlite")
+
+
+def test_everything_listens_on_the_loopback_address_alone(airflow: LiveAirflow) -> None:
+    assert airflow._process
+    listening = []
+    for process in psutil.Process(airflow._process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # DAGs are parsed in processes that come and go
+            listening += [socket.laddr.ip for socket in process.net_connections("tcp") if socket.status == "LISTEN"]
+    assert set(listening) == {"127.0.0.1"}
 
 
 def test_every_table_has_its_dag_and_a_broken_file_hides_none(airflow: LiveAirflow) -> None:
@@ -157,3 +170,21 @@ def test_runs_of_a_table_wait_for_its_reload_and_for_one_another(
     began = [of["find_stale_segments"]["start_date"] for of in tasks]
     ended = [of["report"]["end_date"] for of in tasks]
     assert sorted([*began, *ended]) == [moment for pair in zip(began, ended, strict=True) for moment in pair]
+
+
+def test_fake_api_without_an_answer_is_read_again_and_then_named(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.method)
+        if len(asked) == 2:
+            return httpx.Response(200, json={"dags": [], "total_entries": 0})
+        raise httpx.ReadTimeout("timed out")
+
+    live = LiveAirflow(tables=tmp_path, home=tmp_path)
+    live._api = httpx.Client(base_url="http://fake", transport=httpx.MockTransport(answer))
+    assert live.dag_ids() == set()
+    with pytest.raises(SandboxError, match=r"POST /dags/t/dagRuns: Airflow gives no answer \(timed out; logs in .*\)"):
+        live.trigger("t")
+    assert asked == ["GET", "GET", "POST"]
+    live.close()

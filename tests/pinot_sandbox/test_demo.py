@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from deep_store_sync.settings import LoadedTable, load_table
+from deep_store_sync.table_files import LoadedTable, load_table
 from pinot_sandbox import S3Gateway, SandboxError, demo_run, demo_stage
 from pinot_sandbox.__main__ import main
+from pinot_sandbox.shell import without_proxy
 
 FAKE_SANDBOX: Any = SimpleNamespace(
     deep_store_url="s3://pinot/deepstore",
@@ -44,7 +45,7 @@ def test_the_connections_lead_to_the_sandbox() -> None:
 
 def test_this_machine_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "example.com")
-    assert demo_stage.without_proxy()["NO_PROXY"] == "example.com,127.0.0.1,localhost"
+    assert without_proxy()["NO_PROXY"] == "example.com,127.0.0.1,localhost"
 
 
 def test_what_did_not_come_out_as_told_fails_the_demo() -> None:

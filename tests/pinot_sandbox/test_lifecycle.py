@@ -177,6 +177,12 @@ def test_the_command_stays_until_it_is_interrupted(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     variables = dict(line.removeprefix("export ").split("=", 1) for line in file.read_text().splitlines())
     assert variables["AWS_SECRET_ACCESS_KEY"] not in printed
+    (command,) = [line.partition("&& ")[2].strip() for line in lines if line.startswith("in a shell")]
+    planned = subprocess.run(
+        ["bash", "-ec", f"source {file}; {command} --json"], capture_output=True, text=True, check=False
+    )
+    assert planned.returncode == 0, planned.stderr
+    assert '"flights_OFFLINE"' in planned.stdout
     tables = httpx.get(variables["PINOT_CONTROLLER_URL"] + "/segments/flights_OFFLINE").json()
     assert len(tables[0]["OFFLINE"]) == 12
     process.send_signal(signal.SIGINT)
