@@ -5,7 +5,7 @@
                                         /begun/<batch>
                                         /rebuilt|published|stamped/<batch>.parquet
                                         /failed/<segment>
-                                        /downloads/<batch>/<bytes>
+                                        /downloads/<batch>/<try>/<bytes>
                                         /uploads/<upload id>
                                         /report.parquet
                                         /backup/<segment>/<write>.tar|.json
@@ -206,24 +206,25 @@ class Workspace:
         start = len(parse_url(folder)[1])
         return {parse_url(item.url)[1][start:].removesuffix(_NOTE) for item in self._store.list(folder)}
 
-    def note_downloads(self, batch: str, size: int) -> None:
-        """Note that a batch makes servers download so many bytes in all."""
-        self._store.write_workspace(self._downloads_url(batch, size), b"")
+    def note_downloads(self, writer: str, size: int) -> None:
+        """Note that a writer, which is a try of a batch, makes servers download so many bytes in all."""
+        self._store.write_workspace(self._downloads_url(writer, size), b"")
 
-    def forget_downloads(self, batch: str, size: int) -> None:
+    def forget_downloads(self, writer: str, size: int) -> None:
         """Take such a note back: another one counts, or nothing came of it."""
-        self._store.delete(self._downloads_url(batch, size))
+        self._store.delete(self._downloads_url(writer, size))
 
     def downloads(self) -> dict[str, list[int]]:
-        """The notes of each batch: of several, the largest counts. One call for each thousand of them."""
+        """The notes of each writer: of several, the largest counts. One call for each thousand of them."""
         found: dict[str, list[int]] = {}
-        for item in self._store.list(f"{self.run_url}/{_DOWNLOADS}/"):
-            batch, size = parse_url(item.url)[1].rsplit("/", 2)[-2:]
-            found.setdefault(batch, []).append(int(size.removesuffix(_NOTE)))
+        folder = f"{self.run_url}/{_DOWNLOADS}/"
+        for item in self._store.list(folder):
+            writer, _, size = parse_url(item.url)[1].removeprefix(parse_url(folder)[1]).rpartition("/")
+            found.setdefault(writer, []).append(int(size.removesuffix(_NOTE)))
         return found
 
-    def _downloads_url(self, batch: str, size: int) -> str:
-        return f"{self.run_url}/{_DOWNLOADS}/{quote(batch, safe='')}/{size}{_NOTE}"
+    def _downloads_url(self, writer: str, size: int) -> str:
+        return f"{self.run_url}/{_DOWNLOADS}/{quote(writer)}/{size}{_NOTE}"
 
     def _begun_url(self, batch: str) -> str:
         return f"{self.run_url}/{_BEGUN}/{quote(batch, safe='')}{_NOTE}"

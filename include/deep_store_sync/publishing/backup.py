@@ -288,12 +288,13 @@ def put_back(writes: SegmentWrites, note: Backup, original: Original, now: Objec
     """Overwrite the object `now` with the original by compare-and-set; returns the new ETag.
 
     `crc` is ZooKeeper's at this time. Where it is not the original's, the mark says so, and whoever comes next can
-    finish this.
+    finish this. So it is where another try's push of the object that is undone arrives yet: its CRC is pending.
 
     Raises:
         LostRaceError: the object is another one by now.
     """
-    mark = ObjectMark(put_back_run(note.mark), crc, note.object_crc, note.mark.table_hash)
+    pending = (*note.mark.pending, note.mark.new_crc)
+    mark = ObjectMark(put_back_run(note.mark), crc, note.object_crc, note.mark.table_hash, pending)
     metadata = put_back_metadata(original.metadata, mark)
     return writes.overwrite(note.segment, note.url, original.archive, before=now, metadata=metadata)
 

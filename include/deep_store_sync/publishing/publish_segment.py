@@ -217,17 +217,19 @@ class SegmentPublisher:
         try:
             mark = read_mark(now.metadata)
             if now.etag != etag or mark is None:
-                raise LostRaceError("another object")
+                raise LostRaceError("somebody else overwrote it meanwhile")
             note = self._backups.note_on(row.segment, mark)
             if note is None:
                 raise BackupError("there is no backup of it")
             with TemporaryDirectory(dir=self.folder) as folder:
                 original = fetch_original(self.services.store, note, Path(folder, "segment.tar"))
+                # Another try may have told ZooKeeper meanwhile: the object is right then.
+                _expect(self.look(row).record, row, crc=row.crc)
                 put_back(self._writes, note, original, now, crc=row.crc)
         except BackupError as error:
             return f"The rebuilt object stays ({error}): the next run pushes it again"
-        except LostRaceError:
-            return "The object was overwritten by somebody else meanwhile, and left alone"
+        except LostRaceError as error:
+            return f"The object was left alone: {error}"
         return "The old object was put back"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deep_store_sync.decide import keys_expire, server_state
-from deep_store_sync.errors import DeepStoreSyncError, PinotError
+from deep_store_sync.errors import DeepStoreSyncError, PinotError, PinotUnavailableError
 from deep_store_sync.failure_budget import FailureBudget
 from deep_store_sync.model import (
     DeferredBy,
@@ -126,11 +126,15 @@ class WavePublisher:
     def _now(self, items: Sequence[Item], table_config: Mapping[str, Any]) -> _Now:
         invisible = any(result.invisible_changes for _, result in items)
         reloads = self._check.ended_reloads
-        return _Now(
-            table_config,
-            self._words.stale(table_config, reloads),
-            self._words.need_reload(table_config, reloads) if invisible else {},
-        )
+        try:
+            answers = self._words.stale(table_config, reloads)
+        except PinotUnavailableError as error:
+            # Where the plan went by it, a refresh could make servers download what they have.
+            if any(result.status is Rebuilt.CHANGED and row.servers is not Servers.UNKNOWN for row, result in items):
+                raise
+            self.log.warning("isStale told nothing, so that what the servers have is not known: %s", error)
+            answers = {}
+        return _Now(table_config, answers, self._words.need_reload(table_config, reloads) if invisible else {})
 
     def _with_replicas(self, items: Sequence[Item]) -> list[Item]:
         """The items with the servers that are to host them now: a rebalance may have come after the plan."""

@@ -142,7 +142,7 @@ class _Collector:
         self._looks_left = most_looked_at
         self._objects = 0
         self._bytes = 0
-        self._crcs: dict[str, int | None] | None = None
+        self._crcs: dict[str, int | None] | PinotError | None = None
 
     @property
     def collected(self) -> Collected:
@@ -177,16 +177,24 @@ class _Collector:
             return
         age = self._now - ended
         for_good, needed = _over(age, settings.keep_runs), False
+
+        def young(kept: timedelta | None) -> Callable[[ObjectInfo], bool]:
+            # A task of the run may have been cleared long after its report, and be at work.
+            return lambda item: not any(_over(self._now - _written(item), each) for each in (kept, settings.keep_runs))
+
+        staged_young, backups_young = young(settings.keep_staged), young(settings.keep_backups)
         if _over(age, settings.keep_staged) or for_good:
-            self._remove(place, f"{STAGED}/")
+            needed |= self._remove(place, f"{STAGED}/", keep=staged_young)
         if _over(age, settings.keep_backups) or for_good:
             segments = self._still_needed(place)
-            needed |= self._remove(place, f"{BACKUP}/", keep=lambda url: place.backed_up(url) in segments)
+            needed |= self._remove(
+                place, f"{BACKUP}/", keep=lambda item: place.backed_up(item.url) in segments or backups_young(item)
+            )
         if _over(age, settings.keep_staged) or for_good:
             closed = self._uploads.drop(place, for_good=for_good)
-            needed |= self._remove(place, f"{UPLOADS}/", keep=lambda url: url not in closed)
+            needed |= self._remove(place, f"{UPLOADS}/", keep=lambda item: item.url not in closed)
         if for_good and not needed:
-            self._remove(place, "", last=(place.report_url, place.plan_url))
+            self._remove(place, "", keep=young(None), last=(place.report_url, place.plan_url))
 
     def _ended(self, place: Workspace) -> datetime | None:
         """When a run wrote its report, or what else it wrote last if it is dead; None while it may be at work."""
@@ -234,10 +242,15 @@ class _Collector:
         return {segment for _, segment, _ in (*needed, *rest)}
 
     def _known_crcs(self) -> dict[str, int | None]:
-        """ZooKeeper's CRCs, which are asked for once."""
+        """ZooKeeper's CRCs, which are asked for once, whatever comes of it."""
         if self._crcs is None:
             controller, table = self._services.controller, self._services.settings.table
-            self._crcs = {record.name: record.crc for record in controller.segments(table)}
+            try:
+                self._crcs = {record.name: record.crc for record in controller.segments(table)}
+            except PinotError as error:
+                self._crcs = error
+        if isinstance(self._crcs, PinotError):
+            raise self._crcs
         return self._crcs
 
     def _untold(self, note_url: str, crc: int | None) -> bool:
@@ -259,10 +272,10 @@ class _Collector:
         place: Workspace,
         folder: str,
         *,
-        keep: Callable[[str], bool] = lambda _: False,
+        keep: Callable[[ObjectInfo], bool],
         last: tuple[str, ...] = (),
     ) -> bool:
-        """Remove the objects of a folder of a place, `last` after all others, as far as this run may remove any.
+        """Remove the objects of a folder of a place, as far as this run may; `last` where nothing else stays.
 
         Returns:
             Whether there were any to `keep`.
@@ -273,8 +286,8 @@ class _Collector:
         for item in self._services.store.list(f"{place.run_url}/{folder}"):
             if parse_url(item.url) in at_last:
                 continue
-            if keep(item.url):
-                kept = True
+            if keep(item):
+                kept, last = True, ()
                 continue
             if len(urls) >= self._left:
                 last = ()

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 
-from deep_store_sync.errors import ObjectChangedError
+from deep_store_sync.errors import ObjectChangedError, PushRefusedError
 from deep_store_sync.model import (
     Action,
     PlannedSegment,
@@ -70,13 +70,21 @@ class FakeStoreInBetween(DeepStore):
 
 
 class FakeController:
-    """Takes every push."""
+    """Takes every push, or none."""
+
+    def __init__(self, url: str) -> None:
+        self.record = SegmentRecord("s", OLD_CRC, url)
+        self.refuses = False
 
     def table_config(self, table: str) -> dict[str, Any]:
         return {}
 
+    def segment(self, table: str, segment: str) -> SegmentRecord:
+        return self.record
+
     def push_metadata(self, table: str, segment: str, **push: Any) -> None:
-        pass
+        if self.refuses:
+            raise PushRefusedError("403: not permitted")
 
 
 @dataclass
@@ -84,6 +92,7 @@ class Tries:
     """Two tries of a task, and the segment. Something can happen in the middle of what the `slow` one does."""
 
     between: FakeStoreInBetween
+    controller: FakeController
     slow: SegmentPublisher
     quick: SegmentPublisher
     row: PlannedSegment
@@ -127,14 +136,15 @@ def tries(gateway: S3Gateway, prefix: str, tmp_path: Path) -> Tries:
     settings = TableSync(
         table="flights_OFFLINE", deep_store_prefixes=(f"{prefix}/segments",), workspace=f"{prefix}/work", backup="copy"
     )
+    url = f"{prefix}/segments/s"
+    controller = FakeController(url)
     workspaces = [Workspace(each, f"{prefix}/work/flights_OFFLINE/runs/run-1/1") for each in (between, store)]
     slow, quick = (
         SegmentPublisher(
-            Services(cast(Any, FakeController()), cast(Any, None), each, settings), workspace, "run", LOG, tmp_path
+            Services(cast(Any, controller), cast(Any, None), each, settings), workspace, "run", LOG, tmp_path
         )
         for each, workspace in zip((between, store), workspaces, strict=True)
     )
-    url = f"{prefix}/segments/s"
     etag, staged = store.write_workspace(url, OLD), store.write_workspace(workspaces[0].staged_url("s"), NEW)
     row = PlannedSegment("s", Action.REBUILD, "", "v1:x", Servers.STALE, StampState.NONE, OLD_CRC, url)
     rebuilt = RebuildResult(
@@ -149,7 +159,31 @@ def tries(gateway: S3Gateway, prefix: str, tmp_path: Path) -> Tries:
         staged_etag=staged,
         staged_bytes=len(NEW),
     )
-    return Tries(between, slow, quick, row, rebuilt, Seen(SegmentRecord("s", OLD_CRC, url), store.head(url)))
+    return Tries(between, controller, slow, quick, row, rebuilt, Seen(controller.record, store.head(url)))
+
+
+def test_a_push_that_arrives_while_another_try_is_refused_keeps_its_object(tries: Tries) -> None:
+    """The slow one looks for what is to be put back when the push of the other one, for the same object, arrives."""
+    tries.controller.refuses = True
+
+    def told(**_: Any) -> None:
+        tries.controller.record = replace(tries.controller.record, crc=NEW_CRC)
+
+    cast(Any, tries.between)._client.meta.events.register("after-call.s3.GetObject", told)
+    with pytest.raises(PushRefusedError, match="The object was left alone: ZooKeeper has CRC 7"):
+        tries.publish(tries.slow, PublishMode.REFRESH)
+    assert tries.between.read(tries.row.url) == NEW
+
+
+def test_a_push_that_arrives_after_the_object_was_put_back_is_for_the_next_run_to_mend(tries: Tries) -> None:
+    tries.controller.refuses = True
+    with pytest.raises(PushRefusedError, match="The old object was put back"):
+        tries.publish(tries.slow, PublishMode.REFRESH)
+    assert tries.between.read(tries.row.url) == OLD
+    mark = read_mark(tries.between.head(tries.row.url).metadata)
+    assert mark is not None
+    assert not mark.unfinished(zookeeper_crc=OLD_CRC, object_crc=OLD_CRC)
+    assert mark.unfinished(zookeeper_crc=NEW_CRC, object_crc=OLD_CRC)
 
 
 @pytest.mark.parametrize("moment", ["after_copy", "before_overwrite"])

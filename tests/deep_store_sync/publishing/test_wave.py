@@ -25,6 +25,7 @@ from deep_store_sync.model import (
     RebuildResult,
     Rebuilt,
     ServerAnswer,
+    Servers,
 )
 from deep_store_sync.pinot.controller import ControllerClient
 from deep_store_sync.pinot.reload_job import ReloadStatus
@@ -48,6 +49,8 @@ class FakeController(ControllerClient):
     """How often the table config was asked for."""
     silent_at: Callable[[int], bool]
     """Whether the controller gives no answer when it is asked for it this time."""
+    silent_before_reloads: bool
+    """Whether isStale gives no answer until there was a reload."""
 
     def table_config(self, table: str) -> dict[str, Any]:
         self.table_configs += 1
@@ -56,6 +59,8 @@ class FakeController(ControllerClient):
         return super().table_config(table)
 
     def stale(self, table: str, segments: Collection[str] | None = None) -> dict[str, ServerAnswer]:
+        if self.silent_before_reloads and not self.forced:
+            raise PinotUnavailableError("no answer from the servers")
         cured = self.forced if self.cured else ()
         return {
             server: replace(answer, stale={name: why for name, why in answer.stale.items() if name not in cured})
@@ -123,6 +128,7 @@ def cluster(store: DeepStore, prefix: str, tmp_path: Path) -> Iterator[Cluster]:
         controller, servers = FakeController(simulated.url), FakeServers()
         controller.forced, controller.cured = [], True
         controller.table_configs, controller.silent_at = 0, lambda _: False
+        controller.silent_before_reloads = False
         servers.controller = controller
         with controller, servers:
             yield Cluster(Services(controller, servers, store, settings), scenario, controller, tmp_path)
@@ -136,7 +142,7 @@ def test_forced_downloads_count_for_what_servers_may_download(
     size = results[0].staged_bytes * REPLICAS
     assert {result.staged_bytes for result in results} == {results[0].staged_bytes}
     rows = cluster.publish(workspace, plan, results, max_server_download_bytes=ByteSize(4 * size))
-    assert workspace.downloads() == {BATCH: [4 * size]}
+    assert list(workspace.downloads().values()) == [[4 * size]]
     assert len(cluster.controller.forced) == 1
     assert caplog.text.count("servers may download no more for this run (maxServerDownloadBytes)") == 2
     for row in rows:
@@ -211,3 +217,22 @@ def test_a_quota_that_cannot_be_read_leaves_the_object_as_it_was(cluster: Cluste
     objects = {row.segment: cluster.services.store.read(row.url) for row in plan.segments}
     assert [name for name, body in objects.items() if body == f"old {name}".encode()] == [failed.segment]
     assert {row.outcome for row in rows if row is not failed} == {Outcome.SYNCED}
+
+
+def test_what_only_has_to_be_taken_needs_no_word_of_the_servers_to_begin(
+    cluster: Cluster, behind: tuple[Workspace, Plan, list[RebuildResult]]
+) -> None:
+    cluster.controller.silent_before_reloads = True
+    rows = cluster.publish(*behind)
+    assert {(row.outcome, row.downloads) for row in rows} == {(Outcome.SYNCED, REPLICAS)}
+
+
+def test_without_their_word_a_change_goes_out_only_if_the_plan_had_none_either(cluster: Cluster) -> None:
+    cluster.controller.silent_before_reloads = True
+    workspace, plan, results = cluster.batch()
+    with pytest.raises(PinotUnavailableError, match="no answer from the servers"):
+        cluster.publish(workspace, plan, results)
+    assert {cluster.services.store.read(row.url)[:3] for row in plan.segments} == {b"old"}
+    unknown = replace(plan, segments=tuple(replace(row, servers=Servers.UNKNOWN) for row in plan.segments))
+    rows = cluster.publish(workspace, unknown, results)
+    assert {(row.outcome, row.mode) for row in rows} == {(Outcome.SYNCED, PublishMode.REFRESH)}

@@ -34,6 +34,8 @@ class FakeAgedStore(DeepStore):
     def __init__(self, client: Any) -> None:
         super().__init__(client)
         self.days: dict[str, float] = {}
+        self.young: set[str] = set()
+        """URLs of objects that were written just now."""
         self.got: list[str] = []
 
     def read(self, url: str) -> bytes:
@@ -42,6 +44,8 @@ class FakeAgedStore(DeepStore):
 
     def _aged(self, info: ObjectInfo) -> ObjectInfo:
         assert info.last_modified is not None
+        if info.url in self.young:
+            return info
         days = max((days for part, days in self.days.items() if part in info.url), default=0.0)
         return replace(info, last_modified=info.last_modified - timedelta(days=days))
 
@@ -63,8 +67,10 @@ class FakeController:
     def __init__(self, crcs: dict[str, int], *, away: bool = False) -> None:
         self.crcs = crcs
         self.away = away
+        self.asked = 0
 
     def segments(self, table: str) -> list[SegmentRecord]:
+        self.asked += 1
         if self.away:
             raise PinotUnavailableError("the controller is away")
         return [SegmentRecord(name, crc, f"s3://b/d/{name}") for name, crc in self.crcs.items()]
@@ -80,6 +86,7 @@ class Runs:
         self.settings = TableSync(table=TABLE, deep_store_prefixes=(self.deep_store,), workspace=self.root)
         self.crcs: dict[str, int] = {}
         self.away = False
+        self.asked = 0
 
     def run(
         self,
@@ -125,7 +132,9 @@ class Runs:
     def collect(self, present: Workspace, *, settings: TableSync | None = None, **limits: int) -> int:
         controller = FakeController(self.crcs, away=self.away)
         services = Services(cast(Any, controller), cast(Any, None), self.store, settings or self.settings)
-        return collect(services, present.plan_url, log=LOG, **limits).objects
+        collected = collect(services, present.plan_url, log=LOG, **limits)
+        self.asked = controller.asked
+        return collected.objects
 
 
 @pytest.fixture
@@ -241,6 +250,23 @@ def test_a_controller_that_is_away_keeps_only_what_it_would_have_to_be_asked_for
     assert [runs.names(place) for place in doubtful] == [ALL - {"staged/s.tar"}] * 4
     assert runs.names(other) == RUN
     assert caplog.text.count("the controller is away") == 1
+    assert runs.asked == 1
+
+
+@pytest.mark.parametrize("days", [20, 100])
+def test_what_a_task_writes_that_was_cleared_long_after_the_report_stays(runs: Runs, days: float) -> None:
+    place = runs.run("cleared", days)
+    item = next(item for _, item in place.backup_records())
+    runs.store.young = {place.staged_url("s"), item.url, item.url.removesuffix(".json") + ".tar"}
+    runs.collect(runs.run("now", 0))
+    assert runs.names(place) == ALL
+
+
+def test_plan_and_report_stay_with_results_of_a_cleared_task(runs: Runs) -> None:
+    place = runs.run("cleared", 100)
+    runs.store.young = {place.result_url("stamped", "b0001")}
+    runs.collect(runs.run("now", 0))
+    assert runs.names(place) == RUN
 
 
 def test_a_note_that_cannot_be_read_is_kept_and_named(runs: Runs, caplog: pytest.LogCaptureFixture) -> None:
