@@ -15,4 +15,4 @@ def excerpt(text: str, length: int = _EXCERPT) -> str:
 
 def without_userinfo(url: str) -> str:
     """A URL, or text with URLs in it, without user names, passwords and parameters; without its scheme, too."""
-    return re.sub(r"((?<=//)|[^/@\s:]+:)[^/@\s]*@", "", url).split("?", 1)[0]
+    return re.sub(r"((?<=//)|[^/@\s:]+:)[^/?#\s]*@", "", url).split("?", 1)[0]

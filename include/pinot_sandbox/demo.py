@@ -99,7 +99,7 @@ def play(*, s3: Literal["auto"] | GatewayKind = "auto", keep: bool = False) -> N
     if not (keep or attended):
         screen.say(
             "Cluster and Airflow are stopped, and nothing is left of them. To have them left up in the end, for a "
-            f"look around: {program('python')} -m pinot_sandbox demo --keep"
+            f"look around: {program('python', here=True)} -m pinot_sandbox demo --keep"
         )
 
 

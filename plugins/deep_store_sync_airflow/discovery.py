@@ -40,7 +40,7 @@ def read_list(discovery: LoadedDiscovery) -> list[str]:
     """
     name = list_variable(discovery)
     try:
-        tables = look_up_list(discovery)
+        tables = _looked_up(discovery)
     except ConfigError:
         raise
     except Exception as error:  # of a database, an API server, a secrets backend
@@ -50,6 +50,8 @@ def read_list(discovery: LoadedDiscovery) -> list[str]:
             raise ConfigError(f"{said}; it is tried again with the next parse") from error
         log.warning("%s: %s; the %d tables of the last time stay", discovery.path.name, said, len(kept))
         return kept
+    if tables is None:
+        return _kept(name) or []
     _keep(name, tables)
     return tables
 
@@ -61,26 +63,34 @@ def look_up_list(discovery: LoadedDiscovery) -> list[str]:
         ConfigError: somebody has put something else there.
         Exception: Airflow's, or LookupError: it cannot be looked up.
     """
+    return _looked_up(discovery) or []
+
+
+def _looked_up(discovery: LoadedDiscovery) -> list[str] | None:
+    """None where nothing was given, and nobody tells whether there is something."""
     name = list_variable(discovery)
     text = Variable.get(name, default=None)
-    if text is None and _is_known(name):
-        raise LookupError("Airflow lists it, and does not give it")
+    if text is None:
+        known = _is_known(name)
+        if known:
+            raise LookupError("Airflow lists it, and does not give it")
+        return None if known is None else []
     try:
-        return listed_tables(str(text)) if text else []
+        return listed_tables(text) if text else []
     except ConfigError as error:
         raise ConfigError(
             f"the Airflow variable {name}: {error}; mend it, or delete it and run the discovery"
         ) from None
 
 
-def _is_known(name: str) -> bool:
+def _is_known(name: str) -> bool | None:
     """Whether Airflow lists a variable: `Variable.get` gives the default also where a look-up failed."""
     if not hasattr(Variable, "keys"):  # before Airflow 3.3
-        return False
+        return None
     try:
         return name in Variable.keys(prefix=name)
-    except ImportError:  # neither a task nor a parse, but Airflow's own server: it lists none
-        return False
+    except ImportError:  # neither a task nor a parse, but Airflow's own server, or a command: they list none
+        return None
 
 
 def _kept_in(name: str) -> Path:

@@ -78,7 +78,7 @@ def open_store(settings: TableSync, limits: Config | None = None) -> Iterator[De
             client = S3Hook(aws_conn_id=connection, config=config.merge(limits) if limits else config).get_client_type()
         except (ValueError, TypeError, NotImplementedError, AirflowException) as error:
             # An endpoint that is no URL, a region that is none, what botocore does not know, an extra that is no JSON.
-            said = without_userinfo(excerpt(str(error)))
+            said = excerpt(without_userinfo(str(error)))
             raise ConfigError(f"connection {connection}: {said}; correct its extra") from error
     with closing(client):
         yield DeepStore(client)

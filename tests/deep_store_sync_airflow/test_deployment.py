@@ -87,7 +87,7 @@ def test_an_image_is_laid_out_as_its_base_is(image: str, user: str, home: str, i
 def test_what_the_images_install_is_the_project(dockerfile: Instructions) -> None:
     (destination,) = {words[-1] for name, words in dockerfile if name == "COPY" and "pyproject.toml" in words}
     (pip,) = [words for name, words in dockerfile if name == "RUN" and "pip" in words]
-    said = " ".join(pip) + (ASTRO / "requirements.txt").read_text()
+    said = " ".join(pip) + ((ASTRO / "requirements.txt").read_text() if "-r" in pip else "")
     assert destination.rstrip("/") in said
 
 
@@ -241,8 +241,10 @@ def test_the_charts_values_are_those_of_a_worker_and_the_table_file_of_one_task(
 def test_the_chart_runs_the_image_that_is_built() -> None:
     values = yaml.safe_load((KUBERNETES / "values.yaml").read_text())
     image = values["images"]["airflow"]
-    (build,) = [words for block in DEPLOYMENT.blocks for words in block.commands() if "kubernetes/Dockerfile" in words]
-    assert f"{image['repository']}:{image['tag']}" == build[build.index("-t") + 1]
+    (recipe,) = [block for block in DEPLOYMENT.blocks if "kubernetes/Dockerfile" in block.text]
+    (build,) = [words for words in recipe.commands() if "kubernetes/Dockerfile" in words]
+    assert f'IMAGE="$REGISTRY/{image["repository"]}"\n' in recipe.text
+    assert build[build.index("-t") + 1] == f"$IMAGE:{image['tag']}"
     assert f"AIRFLOW=apache/airflow:{values['airflowVersion']}" in build
     pinned = (REPOSITORY / "constraints.txt").read_text().splitlines()
     assert f"apache-airflow=={values['airflowVersion']}" in pinned

@@ -24,10 +24,12 @@ DISCOVER = "deep_store_sync__discover__all"
 
 
 @pytest.fixture
-def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Airflow's variables."""
+def variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Airflow's variables, on a machine that has read none yet."""
     values: dict[str, str] = {}
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow home"))
     monkeypatch.setattr(Variable, "get", lambda key, default=None: values.get(key, default))
+    monkeypatch.setattr(Variable, "keys", lambda prefix=None: [key for key in values if key.startswith(prefix or "")])
     monkeypatch.setattr(Variable, "set", lambda key, value, description=None: values.update({key: value}))
     return values
 
@@ -118,6 +120,13 @@ class FakeSupervisor:
         return None
 
 
+class FakeNoSupervisor:
+    """What listing variables meets where nobody answers it."""
+
+    def __call__(self, prefix: str | None = None) -> list[str]:
+        raise ImportError("cannot import name 'SUPERVISOR_COMMS'")
+
+
 @pytest.fixture
 def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSupervisor:
     """What a parse asks for variables, on a machine that has read none yet."""
@@ -171,6 +180,17 @@ def test_a_variable_that_is_not_there_is_no_failure(folder: Path, supervisor: Fa
     del supervisor.values[VARIABLE]
     assert sorted(dags(folder)) == ALL
     assert broken_tables(folder) == []
+
+
+def test_where_nobody_tells_what_was_kept_stays(
+    folder: Path, supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor.values[VARIABLE] = '["b_REALTIME"]'
+    found = sorted(dags(folder))
+    # As in Airflow's own server, or in a command that reads DAG files: a look-up that fails gives the default.
+    monkeypatch.setattr(Variable, "get", lambda key, default=None: default)
+    monkeypatch.setattr(Variable, "keys", FakeNoSupervisor())
+    assert sorted(dags(folder)) == found
 
 
 def test_what_was_kept_and_is_unreadable_counts_as_nothing(

@@ -58,7 +58,8 @@ def open_store(settings: TableSync) -> Iterator[DeepStore]:
         ConfigError: the environment has something wrong.
     """
     try:
-        client = boto3.client(
+        # Of a session of its own: boto3's default one keeps the credentials that it found first.
+        client = boto3.Session().client(
             "s3",
             region_name=os.environ.get("AWS_REGION") or None,
             config=client_config(settings.store_timeout.total_seconds()),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from deep_store_sync.command.exit_codes import DONE, code_of
-from deep_store_sync.command.output import complain, document, said, told
+from deep_store_sync.command.output import all_said, complain, document, said, told
 from deep_store_sync.command.tables import Failure
 from deep_store_sync.errors import DeepStoreSyncError, NotInTableError
 from deep_store_sync.settings import TableSync
@@ -44,6 +44,7 @@ def for_every_table(
                 results.append(plain(found))
                 if not options.json:
                     tell(found)
+                    all_said()
             elif isinstance(found.error, NotInTableError):
                 without.append(found)
             else:

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any, TextIO
@@ -52,9 +53,15 @@ def all_said() -> None:
         raise OutputLostError from error
 
 
+def whisper(line: str) -> None:
+    """A line on standard error. Who reads it may have gone: no reason to leave off what is under way."""
+    with suppress(OSError):
+        sys.stderr.write(line + "\n")
+
+
 def complain(line: str) -> None:
     """A line about what is wrong, which is not part of the result."""
-    sys.stderr.write(_painted(line, _RED, sys.stderr) + "\n")
+    whisper(_painted(line, _RED, sys.stderr))
 
 
 def said(error: Exception) -> str:

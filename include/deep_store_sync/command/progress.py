@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from deep_store_sync.command.output import is_terminal
+from deep_store_sync.command.output import is_terminal, whisper
 
 # Without a terminal, so long between two lines.
 _QUIET_S = 15.0
@@ -79,6 +79,6 @@ def _lines(what: str, clock: Callable[[], float]) -> Shown:
         now = clock()
         if now - last >= _QUIET_S:
             last = now
-            sys.stderr.write(f"{what}: {words or f'{done:.0f} of {total:.0f}'}\n")
+            whisper(f"{what}: {words or f'{done:.0f} of {total:.0f}'}")
 
     return show

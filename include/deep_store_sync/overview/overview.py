@@ -126,10 +126,16 @@ class Overviews:
             snapshot = self._read(store, root_url, table)
             return self._clock(), snapshot
 
-        _, snapshot = self._snapshots.get(
-            (root_url, table), read, good=lambda kept: self._clock() - kept[0] <= self._fresh_s
-        )
+        _, snapshot = self._snapshots.get((root_url, table), read, good=self._is_fresh)
         return snapshot
+
+    def fresh(self, root_url: str, table: str) -> Snapshot | None:
+        """What `look` gives without asking the store, if it was read so short a time ago."""
+        kept = self._snapshots.peek((root_url, table))
+        return kept[1] if kept and self._is_fresh(kept) else None
+
+    def _is_fresh(self, kept: tuple[float, Snapshot]) -> bool:
+        return self._clock() - kept[0] <= self._fresh_s
 
     def _read(self, store: DeepStore, root_url: str, table: str) -> Snapshot:
         runs = self._finder.find(store, root_url, table)

@@ -366,4 +366,4 @@ def _shape(body: Any) -> str:
 
 
 def _cause(error: Exception) -> str:
-    return without_userinfo(excerpt(str(error))) or type(error).__name__
+    return excerpt(without_userinfo(str(error))) or type(error).__name__

@@ -137,4 +137,4 @@ def _refused(error: ClientError, where: str, *, conditional_write: bool) -> Deep
 
 
 def _text(error: Exception) -> str:
-    return without_userinfo(excerpt(str(error), 300))
+    return excerpt(without_userinfo(str(error)), 300)

@@ -135,6 +135,9 @@ async def _look(settings: TableSync) -> Snapshot:
         with open_store(settings, LIMITS) as store:
             return _overviews.look(store, settings.workspace, settings.table)
 
+    # Stores of other tables that are silent may have all the threads.
+    if fresh := _overviews.fresh(settings.workspace, settings.table):
+        return fresh
     return await _store_threads.run((settings.workspace, settings.table), read)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -126,6 +127,17 @@ def test_the_region_of_the_store(monkeypatch: pytest.MonkeyPatch, environment: d
         monkeypatch.setenv(name, value)
     with open_store(TableSync(table="t_OFFLINE", deep_store_prefixes=("s3://b/d",), workspace="s3://b/w")) as store:
         assert store._client.meta.region_name == region
+
+
+def test_each_store_has_the_credentials_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    for key in ("first", "second"):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+        settings = TableSync(table="t_OFFLINE", deep_store_prefixes=("s3://b/d",), workspace="s3://b/w")
+        with open_store(settings) as store:
+            signer: Any = store._client._request_signer  # type: ignore[attr-defined]
+            assert signer._credentials.access_key == key
 
 
 def test_calls_to_the_store_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from deep_store_sync.command.every_table import for_every_table
 from deep_store_sync.command.exit_codes import DONE, UNAVAILABLE, UNDONE, WRONG
 from deep_store_sync.command.main import main
 from deep_store_sync.command.output import say
+from deep_store_sync.command.progress import shown
 from deep_store_sync.command.tables import TABLES_VARIABLE, Failure
 from deep_store_sync.errors import (
     ConfigError,
@@ -53,6 +56,39 @@ def told(
     )
     printed = capsys.readouterr()
     return code, printed.out, printed.err
+
+
+def test_a_result_is_out_before_the_next_table_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written))  # kept back until it is full, as in a pipe
+    before: list[str] = []
+
+    def look(settings: TableSync) -> str:
+        before.append(written.getvalue().decode())
+        return settings.table
+
+    for_every_table(argparse.Namespace(json=False), [table("a"), table("b")], look, tell=say)
+    assert before == ["", "a_OFFLINE\n"]
+
+
+class FakeGoneReader(io.StringIO):
+    """A pipe that nobody reads any more."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def test_nobody_who_listens_to_complaints_ends_no_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    with monkeypatch.context() as gone:
+        gone.setattr(sys, "stderr", FakeGoneReader())
+        with shown("looking", clock=lambda: now[0]) as show:
+            now[0] = 60.0
+            show(1, 2)
+        code = told(capsys, False, table("a"), table("b"), a=FULL)
+    assert code == (UNAVAILABLE, "b_OFFLINE is looked at\n", "")
 
 
 def test_every_table_gets_its_result_or_its_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -352,11 +352,17 @@ def test_while_a_run_is_at_work_only_what_is_new_is_read(gateway: S3Gateway, sto
 
 def test_what_was_read_just_now_is_not_asked_for_again(store: DeepStore, prefix: str) -> None:
     now = [0.0]
-    runs = Runs(store, prefix, overviews=Overviews(fresh_s=3, clock=lambda: now[0]))
+    overviews = Overviews(fresh_s=3, clock=lambda: now[0])
+    runs = Runs(store, prefix, overviews=overviews)
     runs.plan("r1", skipped("a"), dry_run=True)
+    assert overviews.fresh(runs.root, runs.table) is None
     assert len(runs.overview().runs) == 1
     runs.plan("r2", skipped("a"), dry_run=True)
     now[0] = 3.0
     assert len(runs.overview().runs) == 1
+    fresh = overviews.fresh(runs.root, runs.table)
+    assert fresh is not None
+    assert len(fresh.runs) == 1
     now[0] = 3.1
+    assert overviews.fresh(runs.root, runs.table) is None
     assert len(runs.overview().runs) == 2

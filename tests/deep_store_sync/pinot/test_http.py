@@ -231,6 +231,7 @@ def test_part_encodes_what_pinot_would_decode() -> None:
 
 def test_without_userinfo() -> None:
     assert without_userinfo("see http://u:p@h/x, https://h2/y?token=1") == "see http://h/x, https://h2/y"
+    assert without_userinfo("http://u:p@ss@h:9000/a@b") == "http://h:9000/a@b"
     assert without_userinfo("Invalid endpoint: u:p:w@h:9000 (u@h)") == "Invalid endpoint: h:9000 (u@h)"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from airflow.models.dag import DagModel
+from botocore.config import Config
 from tests.deep_store_sync.overview.workspace_of_runs import Runs, segment, skipped, synced
 from tests.deep_store_sync_airflow.page.fake_aws import FakeRefusingSts, FakeSilentStore
 
@@ -267,6 +268,9 @@ def test_a_store_that_hangs_takes_no_thread_of_the_api_server(client: Client, mo
         }
         monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
         monkeypatch.setattr(api, "_store_threads", StoreThreads[Any](2, wait_s=120))
+        # Nothing here is to hang on how soon it comes to be asked once more.
+        patient = Config(connect_timeout=60, read_timeout=120, retries={"total_max_attempts": 1})
+        monkeypatch.setattr(api, "LIMITS", patient)
 
         async def many() -> list[httpx.Response]:
             async with client("ADMIN").client() as user:
