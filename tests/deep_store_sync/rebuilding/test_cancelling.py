@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Collection
 
 import psutil
 import pytest
@@ -135,6 +136,13 @@ def slow(batch: Batch, fake_store: FakeStore) -> FakeStore:
     return fake_store
 
 
+def ours_since(others: Collection[threading.Thread]) -> list[threading.Thread]:
+    """Threads of the product that there were not before."""
+    return [
+        thread for thread in threading.enumerate() if thread.name.startswith("deep-store-sync") and thread not in others
+    ]
+
+
 @pytest.mark.parametrize("step", ["after_head", "on_stage"])
 def test_downloads_and_uploads_stop_at_their_next_chunk(
     batch: Batch, slow: FakeStore, step: str, caplog: pytest.LogCaptureFixture
@@ -153,10 +161,11 @@ def test_downloads_and_uploads_stop_at_their_next_chunk(
             raise DeepStoreUnavailableError("no usable answer") from None  # as the HTTP client puts it
 
     setattr(slow, step, endless_transfer)
+    others = threading.enumerate()
     with pytest.raises(StoppedError, match="enough"):
         batch.run(should_stop=lambda: "enough" if begun.is_set() else None)
     assert "no usable answer" not in caplog.text
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("deep-store-sync")]
+    assert not ours_since(others)
 
 
 def test_a_network_that_gives_no_answer_holds_nobody_up(batch: Batch, fake_store: FakeStore) -> None:
@@ -169,9 +178,10 @@ def test_a_network_that_gives_no_answer_holds_nobody_up(batch: Batch, fake_store
     fake_store.after_head = stuck
     batch.add("s 0")
     batch.add("s 1")
+    others = threading.enumerate()
     with pytest.raises(StoppedError, match="enough"):
         batch.run(should_stop=lambda: "enough" if begun.is_set() else None)
     assert not over.is_set()
     over.set()
-    until(lambda: not any(thread.name.startswith("deep-store-sync") for thread in threading.enumerate()))
+    until(lambda: not ours_since(others))
     assert list(batch.workdir.iterdir()) == []  # nor does whoever was stuck leave anything afterwards

@@ -133,12 +133,11 @@ class CrashTable:
     def crcs_back(self) -> None:
         """Nobody has the indexes that are asked for, and all segments have the CRC that they will have with them.
 
-        They were there, and one more was published quietly since: without it, the old bytes are back. Which indexes
-        came first shows in the bytes, so any others would not do.
+        They were refreshed, and one more was published quietly since: without it, the bytes of the refresh are back.
+        Which indexes came first shows in the bytes, so those that are there already would not do.
         """
-        if self._indexes_in_zookeeper() != {self.shape.indexes}:
-            self.indexes_stale()
-            assert outcomes(self.sync.run()) == {Outcome.SYNCED}
+        self.indexes_stale()
+        assert outcomes(self.sync.run()) == {Outcome.SYNCED}
         before = self.shape.indexes
         self.ask_for(indexes=before | {"city.bloom_filter"})
         self.reload()
