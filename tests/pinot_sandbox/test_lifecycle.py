@@ -175,11 +175,20 @@ def test_the_command_stays_until_it_is_interrupted(tmp_path: Path) -> None:
     printed = "".join(lines)
     file = tmp_path / "root" / "sandbox.env"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    variables = dict(line.removeprefix("export ").split("=", 1) for line in file.read_text().splitlines())
+    unset, *exports = file.read_text().splitlines()
+    assert unset == "unset AWS_PROFILE AWS_SESSION_TOKEN"
+    variables = dict(line.removeprefix("export ").split("=", 1) for line in exports)
     assert variables["AWS_SECRET_ACCESS_KEY"] not in printed
     (command,) = [line.partition("&& ")[2].strip() for line in lines if line.startswith("in a shell")]
+    # A shell that has settings of its own for other stores.
+    own = {"AWS_PROFILE": "of-work", "AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}
     planned = subprocess.run(
-        ["bash", "-ec", f"source {file}; {command} --json"], capture_output=True, text=True, check=False
+        ["bash", "-ec", f"source {file}; {command} --json"],
+        env=os.environ | own,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert planned.returncode == 0, planned.stderr
     assert '"flights_OFFLINE"' in planned.stdout
