@@ -37,6 +37,11 @@ def system_trouble(error: OSError) -> str:
     return f"{where}: {what}; {_REMEDIES.get(error.errno or 0, 'the log of this machine may say more')}"
 
 
+def in_words(error: Exception) -> str:
+    """What an error says; one of the operating system's with where and the remedy."""
+    return system_trouble(error) if isinstance(error, OSError) else str(error)
+
+
 def is_wrong_path(error: OSError) -> bool:
     """Whether another path, or other permissions of it, would help: no retry does."""
     return error.errno in _OF_PATHS

@@ -21,6 +21,8 @@ from deep_store_sync.errors import ConfigError
 from deep_store_sync.settings import Discovery, EngineSettings, TableSync, is_table_name
 from deep_store_sync.system_trouble import system_trouble
 
+TABLES_VARIABLE = "DEEP_STORE_SYNC_TABLES"
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedTable:
@@ -126,6 +128,12 @@ def load_table(path: Path) -> LoadedTable | LoadedDiscovery | BrokenTable:
         table = content.get("table")
         legible = table if isinstance(table, str) and is_table_name(table) else None
         return BrokenTable(path, "\n".join(f"{path}: {problem}" for problem in _problems(error)), legible)
+
+
+def configured_folder(environment: Mapping[str, str]) -> Path | None:
+    """The folder of the table files that the environment names, if it names one."""
+    configured = environment.get(TABLES_VARIABLE)
+    return Path(configured).expanduser() if configured else None
 
 
 def load_files(folder: Path) -> list[LoadedTable | LoadedDiscovery | BrokenTable]:

@@ -19,6 +19,7 @@ from deep_store_sync.table_files import (
     LoadedDiscovery,
     LoadedTable,
     TablesOf,
+    configured_folder,
     load_files,
     load_tables,
     tables_of,
@@ -36,7 +37,6 @@ from deep_store_sync_airflow.run_request import run_params
 from deep_store_sync_airflow.sensors.no_active_server_reload import NoActiveServerReload
 from deep_store_sync_airflow.services import STOP_VARIABLE
 
-TABLES_VARIABLE = "DEEP_STORE_SYNC_TABLES"
 TAGS = ("pinot", "deep store")
 BROKEN_TAG = "broken settings"
 
@@ -45,8 +45,7 @@ _WAIT, _FIND = "wait_for_no_server_reload", "find_stale_segments"
 
 def tables_folder(default: Path) -> Path:
     """The folder of the table files: where `DEEP_STORE_SYNC_TABLES` in the environment points, else the default."""
-    configured = os.environ.get(TABLES_VARIABLE)
-    return Path(configured).expanduser() if configured else default
+    return configured_folder(os.environ) or default
 
 
 def build_dags(folder: Path, *, only: str | None = None, **options: Any) -> Iterator[DAG]:

@@ -11,7 +11,7 @@ from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from deep_store_sync.errors import ConfigError, DeepStoreSyncError
-from deep_store_sync.quoting import excerpt, without_userinfo
+from deep_store_sync.quoting import quoted_error
 from deep_store_sync.settings import TableSync
 from deep_store_sync_airflow.hooks.pinot_controller import PinotControllerHook
 
@@ -78,8 +78,7 @@ def open_store(settings: TableSync, limits: Config | None = None) -> Iterator[De
             client = S3Hook(aws_conn_id=connection, config=config.merge(limits) if limits else config).get_client_type()
         except (ValueError, TypeError, NotImplementedError, AirflowException) as error:
             # An endpoint that is no URL, a region that is none, what botocore does not know, an extra that is no JSON.
-            said = excerpt(without_userinfo(str(error)))
-            raise ConfigError(f"connection {connection}: {said}; correct its extra") from error
+            raise ConfigError(f"connection {connection}: {quoted_error(error)}; correct its extra") from error
     with closing(client):
         yield DeepStore(client)
 

@@ -17,8 +17,8 @@ from pydantic import ByteSize, TypeAdapter
 from tests.markdown import REPOSITORY, Document
 
 from deep_store_sync.settings import EngineSettings, TableSync
-from deep_store_sync.table_files import LoadedTable, load_table
-from deep_store_sync_airflow.dag_factory import TABLES_VARIABLE, build_dags
+from deep_store_sync.table_files import TABLES_VARIABLE, LoadedTable, load_table
+from deep_store_sync_airflow.dag_factory import build_dags
 from deep_store_sync_airflow.hooks.pinot_controller import read_connection
 
 ASTRO, KUBERNETES = REPOSITORY / "astro-config", REPOSITORY / "kubernetes"

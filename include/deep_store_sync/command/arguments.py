@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from deep_store_sync.command.tables import TABLES_VARIABLE
+from deep_store_sync.table_files import TABLES_VARIABLE
 
 Command = Callable[[argparse.Namespace, Mapping[str, str]], int]
 """Runs with the options and the environment; returns the exit code."""

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, TextIO
 
 from deep_store_sync.errors import ConfigError
-from deep_store_sync.system_trouble import system_trouble
+from deep_store_sync.system_trouble import in_words
 
 _GREEN, _YELLOW, _RED, _BOLD = "32", "33", "31", "1"
 _COLOURS = {
@@ -68,16 +68,12 @@ def said(error: Exception) -> str:
     """An error in words. What a person got wrong is told without the name of a class."""
     if isinstance(error, ConfigError):
         return str(error)
-    return f"{type(error).__name__}: {_message(error)}"
+    return f"{type(error).__name__}: {in_words(error)}"
 
 
 def told(error: Exception) -> dict[str, str]:
     """The same as members of a document."""
-    return {"error": type(error).__name__, "message": _message(error)}
-
-
-def _message(error: Exception) -> str:
-    return system_trouble(error) if isinstance(error, OSError) else str(error)
+    return {"error": type(error).__name__, "message": in_words(error)}
 
 
 def heading(line: str) -> None:

@@ -13,17 +13,17 @@ from deep_store_sync.discovery import find_tables
 from deep_store_sync.errors import ConfigError, DeepStoreSyncError
 from deep_store_sync.settings import TableSync, is_table_name
 from deep_store_sync.table_files import (
+    TABLES_VARIABLE,
     BrokenTable,
     LoadedDiscovery,
     LoadedTable,
     TablesOf,
+    configured_folder,
     load_files,
     load_tables,
     tables_of,
 )
 from deep_store_sync.workspace import Workspace
-
-TABLES_VARIABLE = "DEEP_STORE_SYNC_TABLES"
 
 log = logging.getLogger("deep_store_sync")
 
@@ -47,8 +47,7 @@ def meant_tables(
     Raises:
         ConfigError: there is no such folder, no such table, or none at all; the file of the one that is named is wrong.
     """
-    configured = environment.get(TABLES_VARIABLE)
-    folder: Path | None = options.tables or (Path(configured).expanduser() if configured else None)
+    folder: Path | None = options.tables or configured_folder(environment)
     if folder is None:
         raise ConfigError(f"no table files: give their folder with --tables, or in {TABLES_VARIABLE}")
     if options.table is not None:

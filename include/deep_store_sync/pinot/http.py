@@ -28,7 +28,7 @@ from deep_store_sync.errors import (
     PinotUnavailableError,
 )
 from deep_store_sync.pinot.tls_trouble import tls_trouble
-from deep_store_sync.quoting import excerpt, without_userinfo
+from deep_store_sync.quoting import excerpt, quoted_error, without_userinfo
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
@@ -366,4 +366,4 @@ def _shape(body: Any) -> str:
 
 
 def _cause(error: Exception) -> str:
-    return excerpt(without_userinfo(str(error))) or type(error).__name__
+    return quoted_error(error) or type(error).__name__

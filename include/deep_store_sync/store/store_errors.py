@@ -31,7 +31,7 @@ from deep_store_sync.errors import (
     StoreCapabilityError,
     WriteConflictError,
 )
-from deep_store_sync.quoting import excerpt, without_userinfo
+from deep_store_sync.quoting import excerpt, quoted_error
 
 _BAD_CREDENTIALS = frozenset(
     {
@@ -137,4 +137,4 @@ def _refused(error: ClientError, where: str, *, conditional_write: bool) -> Deep
 
 
 def _text(error: Exception) -> str:
-    return excerpt(without_userinfo(str(error)), 300)
+    return quoted_error(error, 300)

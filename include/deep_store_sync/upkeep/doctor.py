@@ -22,7 +22,7 @@ from deep_store_sync.pinot.storage_quota import LARGE, quota_words, storage_quot
 from deep_store_sync.rebuilding.limits import decide_limits, limits_line, look_at_machine
 from deep_store_sync.services import Services
 from deep_store_sync.store.versioning import Versioning
-from deep_store_sync.system_trouble import system_trouble
+from deep_store_sync.system_trouble import in_words
 from deep_store_sync.workdir import work_folder
 
 # Of a table with very many segments, so many are looked at in the deep store.
@@ -49,8 +49,7 @@ class Check:
 
 
 def _failed(subject: str, error: Exception) -> Check:
-    words = system_trouble(error) if isinstance(error, OSError) else error
-    return Check(subject, Verdict.FAILED, f"{type(error).__name__}: {words}")
+    return Check(subject, Verdict.FAILED, f"{type(error).__name__}: {in_words(error)}")
 
 
 @dataclass(slots=True)

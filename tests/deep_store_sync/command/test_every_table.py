@@ -17,7 +17,7 @@ from deep_store_sync.command.exit_codes import DONE, UNAVAILABLE, UNDONE, WRONG
 from deep_store_sync.command.main import main
 from deep_store_sync.command.output import say
 from deep_store_sync.command.progress import shown
-from deep_store_sync.command.tables import TABLES_VARIABLE, Failure
+from deep_store_sync.command.tables import Failure
 from deep_store_sync.errors import (
     ConfigError,
     DeepStoreSyncError,
@@ -26,6 +26,7 @@ from deep_store_sync.errors import (
     VerificationError,
 )
 from deep_store_sync.settings import TableSync
+from deep_store_sync.table_files import TABLES_VARIABLE
 
 FULL = OSError(errno.ENOSPC, "No space left on device", "/work")
 SETTINGS = "deepStorePrefixes: [s3://b/d]\nworkspace: s3://b/w\n"

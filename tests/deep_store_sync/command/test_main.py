@@ -15,7 +15,7 @@ import pytest
 
 from deep_store_sync.command.exit_codes import NO_READER, UNAVAILABLE, WRONG
 from deep_store_sync.command.main import _run, main
-from deep_store_sync.command.tables import TABLES_VARIABLE
+from deep_store_sync.table_files import TABLES_VARIABLE
 
 TABLE = """\
 table: flights_OFFLINE

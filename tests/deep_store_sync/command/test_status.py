@@ -12,9 +12,9 @@ from tests.deep_store_sync.overview.workspace_of_runs import TABLE, Runs, segmen
 
 from deep_store_sync.command.exit_codes import DONE, UNAVAILABLE, UNDONE, WRONG
 from deep_store_sync.command.main import main
-from deep_store_sync.command.tables import TABLES_VARIABLE
 from deep_store_sync.model import Outcome, SegmentOutcome
 from deep_store_sync.store.deep_store import DeepStore
+from deep_store_sync.table_files import TABLES_VARIABLE
 from pinot_sandbox.gateway import S3Gateway
 
 Status = Callable[..., int]
